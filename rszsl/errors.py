@@ -1,0 +1,46 @@
+"""The errors that rszsl raises.
+
+    RszslError
+    ├── SceneError        a raster that cannot be mapped (missing, not a raster, no CRS, rotated, bad band)
+    ├── ClassListError    an empty, duplicate or unreadable class list
+    ├── AoiError          an area of interest that cannot be read or misses the scene
+    ├── ModelError        an unknown model, a damaged checkpoint, a device that is not there
+    ├── OptionError       a value outside its range
+    ├── OutputError       an output that exists, or cannot be written
+    └── TrainingError     data or a recipe that cannot be trained on
+
+The text is for users: what is wrong, with which file or value, and what to do. The command line prints it
+as one line without a traceback. Every error is made from that one text, so it survives pickling.
+"""
+
+
+class RszslError(Exception):
+    """Anything that a user can put right."""
+
+
+class SceneError(RszslError):
+    """The scene cannot be read as a georeferenced raster."""
+
+
+class ClassListError(RszslError):
+    """The list of class names is unusable."""
+
+
+class AoiError(RszslError):
+    """The area of interest is unusable."""
+
+
+class ModelError(RszslError):
+    """The model cannot be found, trusted or run."""
+
+
+class OptionError(RszslError):
+    """An option has a value that makes no sense."""
+
+
+class OutputError(RszslError):
+    """The result cannot be written."""
+
+
+class TrainingError(RszslError):
+    """The model cannot be trained from this data or recipe."""

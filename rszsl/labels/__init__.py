@@ -1,0 +1,1 @@
+"""From attribute scores to labels, in numpy: similarity, calibrated confidence, assignment, contributions."""

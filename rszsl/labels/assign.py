@@ -1,0 +1,90 @@
+"""From scores to the label of each tile, and the attributes that speak for it."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rszsl.labels.calibrate import Floats, Scores
+
+T = TypeVar("T", bound=np.generic)
+
+RANKS = 3
+"""How many choices and attributes a tile carries."""
+
+
+class Status(StrEnum):
+    """What became of a planned tile."""
+
+    LABELLED = "labelled"
+    OTHER = "other"
+    NODATA = "nodata"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Labels:
+    """Labels of N tiles; choices and attributes are sorted, best first.
+
+    Attributes:
+        choice: int64 (N, 3), class numbers, -1 where the list has fewer classes.
+        confidence: float32 (N, 3), of those choices, NaN where there is none.
+        margin: float32 (N,), confidence of the first choice less that of the second (less 0 without one).
+        similarity: float32 (N,), of the first choice.
+        accepted: bool (N,), False where even the first choice is below the threshold: the tile is `other`.
+        attribute: int64 (N, 3), attributes that speak loudest for the first choice.
+        contribution: float32 (N, 3), signed share of each in `similarity`.
+    """
+
+    choice: NDArray[np.int64]
+    confidence: Floats
+    margin: Floats
+    similarity: Floats
+    accepted: NDArray[np.bool_]
+    attribute: NDArray[np.int64]
+    contribution: Floats
+
+    def __len__(self) -> int:
+        return len(self.margin)
+
+
+def assign(scores: Scores, attributes: Floats, rows: Floats, min_confidence: float) -> Labels:
+    """Choose the class of each tile; ties go to the class that stands first in the list.
+
+    Args:
+        scores: of N tiles for C classes.
+        attributes: float32 (N, K), what the tiles show.
+        rows: float32 (C, K), what the classes mean.
+        min_confidence: 0..1; a tile whose best class is below stays `other`.
+    """
+    order = np.argsort(-scores.confidence, axis=1, kind="stable")[:, :RANKS]
+    confidence = np.take_along_axis(scores.confidence, order, axis=1)
+    first = order[:, 0]
+    shares = contributions(attributes, rows[first])
+    loudest = np.argsort(-shares, axis=1, kind="stable")[:, :RANKS]
+    return Labels(
+        choice=_pad(order, -1),
+        confidence=_pad(confidence, np.nan),
+        margin=confidence[:, 0] - (confidence[:, 1] if confidence.shape[1] > 1 else 0),
+        similarity=np.take_along_axis(scores.similarity, first[:, None], axis=1)[:, 0],
+        accepted=confidence[:, 0] >= min_confidence,
+        attribute=_pad(loudest, -1),
+        contribution=_pad(np.take_along_axis(shares, loudest, axis=1), np.nan),
+    )
+
+
+def contributions(attributes: Floats, rows: Floats) -> Floats:
+    """Signed share of each attribute in each tile's similarity; a row's shares add up to it.
+
+    Args:
+        attributes: float32 (N, K).
+        rows: float32 (N, K), the row of the class chosen for each tile.
+    """
+    return attributes * rows
+
+
+def _pad(ranked: NDArray[T], fill: float) -> NDArray[T]:
+    missing = RANKS - ranked.shape[1]
+    return np.pad(ranked, ((0, 0), (0, missing)), constant_values=fill) if missing > 0 else ranked

@@ -1,0 +1,68 @@
+"""Similarity and the probability that a tile shows a class at all.
+
+The probability of a class never depends on the other classes of the user's list: each class competes with a fixed
+background of generic things ("grass", "roof", "water"), less those that mean nearly the same as the class.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrator:
+    """Constants of the presence probability, fitted on classes that the model never saw.
+
+    p = sigmoid(bias + weight_similarity * s + weight_margin * (s - m)), where s is the similarity of the tile to
+    the class and m its largest similarity to the background rows whose cosine to the class is below
+    `background_max_cosine`.
+    """
+
+    bias: float
+    weight_similarity: float
+    weight_margin: float
+    background_max_cosine: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """Scores of N tiles for C classes.
+
+    Attributes:
+        similarity: float32 (N, C), cosine in -1..1.
+        confidence: float32 (N, C), probability in 0..1 that the tile shows the class.
+    """
+
+    similarity: Floats
+    confidence: Floats
+
+
+def score(attributes: Floats, rows: Floats, background: Floats, calibrator: Calibrator) -> Scores:
+    """Score tiles against classes.
+
+    Args:
+        attributes: float32 (N, K), unit rows, what the tiles show.
+        rows: float32 (C, K), unit rows, what the classes mean.
+        background: float32 (B, K), unit rows, what anything may show.
+        calibrator: constants that belong to the model.
+    """
+    similarity = attributes @ rows.T
+    margin = similarity - background_similarity(attributes, rows, background, calibrator.background_max_cosine)
+    logit = calibrator.bias + calibrator.weight_similarity * similarity + calibrator.weight_margin * margin
+    return Scores(similarity, (1 / (1 + np.exp(-logit))).astype("float32"))
+
+
+def background_similarity(attributes: Floats, rows: Floats, background: Floats, max_cosine: float) -> Floats:
+    """Largest similarity of each tile to the background that is left for each class.
+
+    Returns:
+        float32 (N, C); -1 for a class that is close to every background row.
+    """
+    to_background = attributes @ background.T
+    rivals = rows @ background.T < max_cosine
+    return np.stack(
+        [to_background[:, keep].max(axis=1, initial=-1.0) for keep in rivals], axis=1, dtype="float32"
+    )

@@ -1,0 +1,55 @@
+"""The seam between the engine and any model: `Encoder` for tiles, `TextSide` for names."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rszsl.classes import ClassName
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoded:
+    """What an encoder says of N tiles.
+
+    Attributes:
+        embedding: float32 (N, D), rows of unit length.
+        attributes: float32 (N, K), rows of unit length, so that `attributes @ row` is a cosine and its K
+            products are the contributions that add up to it.
+    """
+
+    embedding: Floats
+    attributes: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClassRows:
+    """What a text side says of C names.
+
+    Attributes:
+        rows: float32 (C, K), rows of unit length, in the order of the names.
+        notes: for each name, a warning for the user ("no word of it is known") or None.
+    """
+
+    rows: Floats
+    notes: tuple[str | None, ...]
+
+
+class Encoder(Protocol):
+    """Tiles to embeddings and attribute scores."""
+
+    def encode(self, tiles: Floats) -> Encoded:
+        """Encode float32 (N, 3, H, W) in 0..1, H = W = the card's `input_px`, RGB order."""
+        ...
+
+
+class TextSide(Protocol):
+    """Names to attribute rows."""
+
+    def class_rows(self, classes: Sequence[ClassName]) -> ClassRows:
+        """Give one attribute row for each class: the mean over its name and synonyms, of unit length."""
+        ...

@@ -1,0 +1,167 @@
+"""What a name means: a small bag of words and character n-grams, in the space of CLIP text vectors.
+
+It runs in numpy, so that a name costs microseconds and nothing is downloaded. A word outside the table is read
+by its character n-grams (as in fastText, arXiv 1607.04606), and the user is told that it was not known.
+"""
+
+import re
+import unicodedata
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rszsl.classes import ClassName
+from rszsl.errors import ClassListError
+from rszsl.model.encoder import ClassRows, Floats
+
+GRAM_SIZES = (3, 4, 5)
+TEXT_DIM = 512
+"""Width of the CLIP ViT-B/32 text space."""
+
+
+def words_of(phrase: str) -> list[str]:
+    """Split a phrase into words of the letters a-z: `"Café-terraces (old)"` -> cafe, terraces, old."""
+    plain = unicodedata.normalize("NFKD", phrase.casefold())
+    plain = "".join(c for c in plain if not unicodedata.combining(c)).replace("'s", "").replace("’s", "")
+    return re.findall("[a-z]+", plain)
+
+
+def gram_ids(word: str, buckets: int) -> list[int]:
+    """Hash the character n-grams of `<word>` into 0..buckets-1; crc32, so that it is the same on every machine."""
+    marked = f"<{word}>"
+    grams = [marked[i : i + size] for size in GRAM_SIZES for i in range(len(marked) - size + 1)]
+    return [zlib.crc32(gram.encode()) % buckets for gram in grams]
+
+
+def find_word(word: str, index: Mapping[str, int]) -> int | None:
+    """Find a word or its singular in the table; None where neither is known."""
+    forms = [word]
+    if word.endswith("ies"):
+        forms.append(word[:-3] + "y")
+    if word.endswith("es"):
+        forms.append(word[:-2])
+    if word.endswith("s"):
+        forms.append(word[:-1])
+    return next((index[form] for form in forms if form in index), None)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PhraseTables:
+    """Weights of the phrase encoder, float32: V words, H buckets of n-grams, width d, hidden width h.
+
+    Attributes:
+        words: (V, d), one vector a word.
+        word_weights: (V,), how much a word counts in a phrase, before the softmax.
+        grams: (H, d), one vector a bucket; the mean over its n-grams stands for an unknown word.
+        gram_weight: (1,), how much an unknown word counts.
+        linear: (d, 512), the straight way to the text space.
+        inner: (d, h) and inner_bias: (h,), the bent way to it, through a ReLU.
+        outer: (h, 512) and outer_bias: (512,).
+    """
+
+    words: Floats
+    word_weights: Floats
+    grams: Floats
+    gram_weight: Floats
+    linear: Floats
+    inner: Floats
+    inner_bias: Floats
+    outer: Floats
+    outer_bias: Floats
+
+
+class PhraseEncoder:
+    """Phrases to text vectors."""
+
+    def __init__(self, vocabulary: Sequence[str], tables: PhraseTables) -> None:
+        self._index = {word: row for row, word in enumerate(vocabulary)}
+        self._tables = tables
+
+    def encode(self, phrase: str) -> Floats:
+        """Give the text vector of a phrase: float32 (512,), centred on the vocabulary, unit length.
+
+        Raises:
+            ClassListError: where the phrase has no letter a-z.
+        """
+        words = words_of(phrase)
+        if not words:
+            raise ClassListError(f'the class "{phrase}" has no letters a-z to read; write its name in English')
+        tables = self._tables
+        vectors, weights = zip(*(self._read(word) for word in words), strict=True)
+        shares = np.exp(np.array(weights) - max(weights))
+        mean = (shares / shares.sum()).astype("float32") @ np.stack(vectors)
+        bent = np.maximum(mean @ tables.inner + tables.inner_bias, 0) @ tables.outer + tables.outer_bias
+        return unit(mean @ tables.linear + bent)
+
+    def unknown_words(self, phrase: str) -> list[str]:
+        """List the words of a phrase that are not in the table."""
+        return [word for word in words_of(phrase) if find_word(word, self._index) is None]
+
+    def _read(self, word: str) -> tuple[Floats, float]:
+        row, tables = find_word(word, self._index), self._tables
+        if row is not None:
+            return tables.words[row], float(tables.word_weights[row])
+        return tables.grams[gram_ids(word, len(tables.grams))].mean(axis=0), float(tables.gram_weight[0])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AttributeText:
+    """Names to attribute rows: by what images taught, else by what the words mean. A `TextSide`.
+
+    Attributes:
+        encoder: phrases to text vectors.
+        projection: float32 (K, 512), a text vector's raw attribute scores.
+        mean: float32 (K,), the raw scores' mean over names of places, taken off.
+        std: float32 (K,), their standard deviation, divided by.
+        taught: the row of each name that images taught, in lower case, as words.
+        taught_rows: float32 (S, K), unit length.
+    """
+
+    encoder: PhraseEncoder
+    projection: Floats
+    mean: Floats
+    std: Floats
+    taught: Mapping[str, int]
+    taught_rows: Floats
+
+    def class_rows(self, classes: Sequence[ClassName]) -> ClassRows:
+        """Give one attribute row for each class: the mean over its name and synonyms, of unit length.
+
+        Raises:
+            ClassListError: where a name or synonym has no letter a-z.
+        """
+        rows = [unit(np.mean([self.phrase_row(p) for p in item.phrases], axis=0)) for item in classes]
+        return ClassRows(np.stack(rows), tuple(self._note(item) for item in classes))
+
+    def phrase_row(self, phrase: str) -> Floats:
+        """Give the attribute row of one phrase: float32 (K,), unit length."""
+        row = self.taught.get(" ".join(words_of(phrase)))
+        return self.taught_rows[row] if row is not None else self.text_row(phrase)
+
+    def text_row(self, phrase: str) -> Floats:
+        """Give the row that the words alone mean, whatever images taught: float32 (K,), unit length."""
+        return unit((self.projection @ self.encoder.encode(phrase) - self.mean) / self.std)
+
+    def _note(self, item: ClassName) -> str | None:
+        notes = [note for phrase in item.phrases if (note := self._phrase_note(phrase))]
+        return "; ".join(notes) or None
+
+    def _phrase_note(self, phrase: str) -> str | None:
+        if " ".join(words_of(phrase)) in self.taught:
+            return None
+        unknown = self.encoder.unknown_words(phrase)
+        if not unknown:
+            return None
+        if len(unknown) == len(words_of(phrase)):
+            return f'no word of "{phrase}" is known to the model\'s text side; the label is a guess'
+        listed = ", ".join(f'"{word}"' for word in unknown)
+        return f'{listed} of "{phrase}" is not known to the model\'s text side; the label rests on the other words'
+
+
+def unit(vectors: NDArray[np.floating]) -> Floats:
+    """Scale the last axis to unit length; a zero vector stays zero."""
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.asarray(vectors / np.maximum(length, 1e-12), dtype="float32")

@@ -1,0 +1,1 @@
+"""Scenes: the grid of tiles (integers), georeferencing, radiometry, areas of interest, and the one reader."""

@@ -1,0 +1,93 @@
+"""Where pixels lie: ground sampling distance in metres, and polygons of pixel boxes in the scene's CRS."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from affine import Affine
+from numpy.typing import NDArray
+from pyproj import CRS, Geod, Transformer
+from pyproj.exceptions import ProjError
+
+from rszsl.errors import SceneError
+from rszsl.scene.grid import Grid
+
+WGS84 = CRS.from_epsg(4326)
+
+
+@dataclass(frozen=True, slots=True)
+class Gsd:
+    """Ground sampling distance: metres on the ground from one row, or column, to the next."""
+
+    row_m: float
+    col_m: float
+
+    @property
+    def mean_m(self) -> float:
+        """Geometric mean of both axes, metres."""
+        return math.sqrt(self.row_m * self.col_m)
+
+
+def measure_gsd(transform: Affine, crs: CRS, height_px: int, width_px: int) -> Gsd:
+    """Measure the GSD at the scene's centre along the ellipsoid.
+
+    This is the true ground distance in any CRS: degrees become metres, and the stretch of Web Mercator is undone.
+    Only a CRS without a way to longitude and latitude falls back on its linear unit.
+
+    Raises:
+        SceneError: where neither gives a positive length.
+    """
+    row, col = height_px / 2, width_px / 2
+    corners = [transform @ (col, row), transform @ (col, row + 1), transform @ (col + 1, row)]
+    try:
+        to_lonlat = Transformer.from_crs(crs, WGS84, always_xy=True)
+        (x0, y0), (x1, y1), (x2, y2) = [to_lonlat.transform(x, y, errcheck=True) for x, y in corners]
+        geod = Geod(ellps="WGS84")
+        gsd = Gsd(abs(geod.inv(x0, y0, x1, y1)[2]), abs(geod.inv(x0, y0, x2, y2)[2]))
+    except ProjError:
+        unit_m = crs.axis_info[0].unit_conversion_factor if crs.axis_info else 1.0
+        gsd = Gsd(math.hypot(transform.b, transform.e) * unit_m, math.hypot(transform.a, transform.d) * unit_m)
+    if not (math.isfinite(gsd.row_m) and math.isfinite(gsd.col_m) and gsd.row_m > 0 and gsd.col_m > 0):
+        raise SceneError(f"cannot measure the pixel size in metres from {transform!r}; give it with --gsd")
+    return gsd
+
+
+def cell_polygons(grid: Grid, transform: Affine) -> NDArray[np.object_]:
+    """Polygons of all kept cells, in tile order.
+
+    Corners come from integer pixel edges in float64, so neighbours share them to the bit.
+
+    Returns:
+        object (len(grid),) of shapely polygons in the scene's CRS.
+    """
+    row_edges, col_edges = grid.cell_edges()
+    n_rows, n_cols = grid.shape
+    cols, rows = np.meshgrid(col_edges.astype("float64"), row_edges.astype("float64"))
+    xy = np.stack(pixel_to_xy(transform, rows, cols), axis=-1)
+    upper_left, upper_right = xy[:-1, :-1], xy[:-1, 1:]
+    lower_left, lower_right = xy[1:, :-1], xy[1:, 1:]
+    rings = np.stack([upper_left, lower_left, lower_right, upper_right, upper_left], axis=2)
+    polygons: NDArray[np.object_] = shapely.polygons(rings.reshape(n_rows * n_cols, 5, 2))
+    return polygons
+
+
+def pixel_to_xy(
+    transform: Affine, rows: NDArray[np.float64], cols: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Map pixel edges to CRS coordinates: `x = c + a * col + b * row`, `y = f + d * col + e * row`."""
+    x = transform.c + transform.a * cols + transform.b * rows
+    y = transform.f + transform.d * cols + transform.e * rows
+    return x, y
+
+
+def geodesic_areas_m2(polygons: NDArray[np.object_], crs: CRS) -> NDArray[np.float64]:
+    """Areas on the WGS84 ellipsoid, in m2 (N,); planar areas where the CRS has no way to longitude and latitude."""
+    try:
+        to_lonlat = Transformer.from_crs(crs, WGS84, always_xy=True)
+    except ProjError:
+        unit_m = crs.axis_info[0].unit_conversion_factor if crs.axis_info else 1.0
+        return np.asarray(shapely.area(polygons) * unit_m**2, dtype="float64")
+    lonlat = shapely.transform(polygons, lambda xy: np.column_stack(to_lonlat.transform(xy[:, 0], xy[:, 1])))
+    geod = Geod(ellps="WGS84")
+    return np.array([abs(geod.geometry_area_perimeter(p)[0]) for p in lonlat], dtype="float64")

@@ -1,0 +1,96 @@
+"""The phrases that the text side learns from, and what is known of each."""
+
+import gzip
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rszsl.errors import TrainingError
+from rszsl.model.text import words_of
+
+Floats = NDArray[np.float32]
+EDGE_WORDS = frozenset(
+    "a an the of in on at by to is are and or with near some many several there it this that two three four one "
+    "next from around between beside surrounded parked covered lots piece not its their them be has have which into "
+    "through along other another each different as for while both side sides ones can see we you".split()
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KnownPhrases:
+    """Phrases with a real CLIP text vector.
+
+    Attributes:
+        names: as words in lower case, without punctuation; unique.
+        vectors: float32 (N, 512), unit length, ViT-B/32 text space, not centred.
+    """
+
+    names: tuple[str, ...]
+    vectors: Floats
+
+
+def read_known(path: Path) -> KnownPhrases:
+    """Read the real vectors; names that differ only in punctuation share the mean of theirs."""
+    with np.load(path) as kept:
+        names, vectors = kept["names"].tolist(), kept["b32_ensemble"]
+    rows: dict[str, list[int]] = {}
+    for row, name in enumerate(names):
+        words = words_of(name)
+        # "1240" has no words, and "kid/book" is not how anybody names a thing.
+        if words and not re.search(r"[0-9/&$()]", name):
+            rows.setdefault(" ".join(words), []).append(row)
+    means = np.stack([vectors[r].mean(0) for r in rows.values()])
+    return KnownPhrases(tuple(rows), (means / np.linalg.norm(means, axis=1, keepdims=True)).astype("float32"))
+
+
+def read_anchors(path: Path) -> tuple[Floats, Floats, list[str]]:
+    """Read the names known in both text spaces: B/16 (n, 512), B/32 (n, 512), and the names."""
+    with np.load(path) as kept:
+        row_of = {name: row for row, name in enumerate(kept["names"].tolist())}
+        names = kept["coco"].tolist()
+        return kept["coco_b16"], kept["b32_ensemble"][[row_of[name] for name in names]], names
+
+
+def frequent_words(path: Path, count: int) -> list[str]:
+    """Read the `count` most frequent English words of letters only, most frequent first.
+
+    Raises:
+        TrainingError: where the file is no word list of the wordfreq package.
+    """
+    import msgpack
+
+    with gzip.open(path) as opened:
+        bins = msgpack.load(opened)
+    if not isinstance(bins, list) or bins[0].get("format") != "cB":
+        raise TrainingError(f"{path} is no wordfreq list (cB); give wordfreq/data/large_en.msgpack.gz")
+    words = (word for level in bins[1:] for word in level if re.fullmatch("[a-z]{3,}", word))
+    return [word for word, _ in zip(words, range(count), strict=False)]
+
+
+def caption_phrases(folder: Path, count: int) -> list[str]:
+    """Collect the most frequent phrases of two or three words in the captions, by count and then alphabet."""
+    counts: Counter[str] = Counter()
+    for file in sorted(folder.glob("*/*_caps.txt")):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            counts.update(_phrases_of(words_of(line)))
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return [phrase for phrase, times in ranked[:count] if times > 1]
+
+
+def _phrases_of(words: Sequence[str]) -> Iterable[str]:
+    for size in (2, 3):
+        for start in range(len(words) - size + 1):
+            part = words[start : start + size]
+            if not EDGE_WORDS & {part[0], part[-1]}:
+                yield " ".join(part)
+
+
+def without(phrases: Iterable[str], held_out: Iterable[str]) -> list[str]:
+    """Drop the phrases that contain a held-out name, word for word."""
+    patterns = [f" {' '.join(words_of(name))} " for name in held_out]
+    return [p for p in phrases if not any(pattern in f" {p} " for pattern in patterns)]
