@@ -1,1 +1,73 @@
-"""x."""
+"""rszsl: map anything you can name.
+
+    import rszsl
+    result = rszsl.map_scene("scene.tif", "solar farm,quarry")
+    print(result.counts, result.regions)
+
+Names are imported when they are first used, so `import rszsl` is quick.
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from rszsl.classes import ClassName
+from rszsl.errors import (
+    AoiError,
+    ClassListError,
+    ModelError,
+    OptionError,
+    OutputError,
+    RszslError,
+    SceneError,
+    TrainingError,
+)
+
+if TYPE_CHECKING:
+    from rszsl.model.checkpoint import Model, list_models, load_model
+    from rszsl.options import MapOptions
+    from rszsl.pipeline import MapResult, map_scene
+    from rszsl.tiling import SceneDataset, TileSampler
+
+__version__ = version("rszsl")
+
+_LAZY = {
+    "MapOptions": "rszsl.options",
+    "MapResult": "rszsl.pipeline",
+    "Model": "rszsl.model.checkpoint",
+    "SceneDataset": "rszsl.tiling",
+    "TileSampler": "rszsl.tiling",
+    "list_models": "rszsl.model.checkpoint",
+    "load_model": "rszsl.model.checkpoint",
+    "map_scene": "rszsl.pipeline",
+}
+
+__all__ = [
+    "AoiError",
+    "ClassListError",
+    "ClassName",
+    "MapOptions",
+    "MapResult",
+    "Model",
+    "ModelError",
+    "OptionError",
+    "OutputError",
+    "RszslError",
+    "SceneDataset",
+    "SceneError",
+    "TileSampler",
+    "TrainingError",
+    "list_models",
+    "load_model",
+    "map_scene",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'rszsl' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

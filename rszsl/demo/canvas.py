@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio import features
 from rasterio.transform import Affine
-from shapely import MultiPolygon, box
+from shapely import LineString, Polygon
 from shapely.geometry.base import BaseGeometry
 
-from rszsl.demo.textures import Floats, fractal
+from rszsl.demo.colours import Floats
+from rszsl.demo.textures import fractal
 
 Window = tuple[slice, slice]
 SUPERSAMPLING = 2
@@ -46,10 +47,10 @@ class Frame:
         """Place a smaller frame at local (u, v)."""
         return Frame(*self.to_xy(u, v), width, height, self.angle + turn)
 
-    def polygon(self, margin: float = 0.0) -> BaseGeometry:
+    def polygon(self, margin: float = 0.0) -> Polygon:
         """Trace the rectangle, grown by `margin`."""
         u, v = self.width / 2 + margin, self.height / 2 + margin
-        return MultiPolygon([([self.to_xy(*c) for c in ((-u, -v), (u, -v), (u, v), (-u, v))], [])]).geoms[0]
+        return Polygon([self.to_xy(*corner) for corner in ((-u, -v), (u, -v), (u, v), (-u, v))])
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +63,17 @@ class Canvas:
 
     def window(self, shape: BaseGeometry, margin: float = 0.0) -> Window:
         """The pixels around `shape` and `margin` metres more; empty where it is off the canvas."""
-        left, top, right, bottom = shape.bounds if not shape.is_empty else (0.0, 0.0, -margin * 2, -margin * 2)
+        if shape.is_empty:
+            return slice(0, 0), slice(0, 0)
+        left, top, right, bottom = shape.bounds
         rows, cols = self.height.shape
-        return (
-            slice(*(min(max(round(e), 0), rows) for e in ((top - margin) / self.gsd, (bottom + margin) / self.gsd + 1))),
-            slice(*(min(max(round(e), 0), cols) for e in ((left - margin) / self.gsd, (right + margin) / self.gsd + 1))),
+        return self._span(top - margin, bottom + margin, rows), self._span(
+            left - margin, right + margin, cols
         )
+
+    def _span(self, start: float, stop: float, size: int) -> slice:
+        first = min(max(math.floor(start / self.gsd), 0), size)
+        return slice(first, min(max(math.ceil(stop / self.gsd), first), size))
 
     def xy(self, window: Window) -> tuple[Floats, Floats]:
         """Pixel centres of `window` in metres: x (1, w) and y (h, 1)."""
@@ -83,7 +89,7 @@ class Canvas:
         shapes = [s for s in ([shape] if isinstance(shape, BaseGeometry) else shape) if not s.is_empty]
         if not shapes or h * w == 0:
             return np.zeros((h, w), dtype=np.float32)
-        fine = Affine.translation(cols.start * self.gsd, rows.start * self.gsd) * Affine.scale(self.gsd / SUPERSAMPLING)
+        fine = Affine.scale(self.gsd / SUPERSAMPLING) * Affine.translation(cols.start * 2, rows.start * 2)
         size = (h * SUPERSAMPLING, w * SUPERSAMPLING)
         burnt: NDArray[np.uint8] = features.rasterize(shapes, out_shape=size, transform=fine, dtype="uint8")
         quarters = burnt[::2, ::2] + burnt[1::2, ::2] + burnt[::2, 1::2] + burnt[1::2, 1::2]
@@ -94,12 +100,14 @@ class Canvas:
         part = self.colour[:, *window]
         part += ((colour[:, None, None] if colour.ndim == 1 else colour) - part) * alpha
 
-    def lift(self, window: Window, height: Floats | float, where: NDArray[np.bool_]) -> None:
-        """Set the height in metres `where` true."""
-        np.copyto(self.height[window], np.float32(height) if isinstance(height, float) else height, where=where)
-
     def fill(
-        self, shape: BaseGeometry, colour: Floats, *, rng: np.random.Generator, mottle: float = 0.05, opacity: float = 1.0
+        self,
+        shape: BaseGeometry,
+        colour: Floats,
+        rng: np.random.Generator,
+        *,
+        mottle: float = 0.05,
+        opacity: float = 1.0,
     ) -> None:
         """Paint `shape` in one `colour` (3,), mottled by the share `mottle`."""
         window = self.window(shape, 2)
@@ -110,30 +118,33 @@ class Canvas:
 
 def block_cover(frame: Frame, u: Floats, v: Floats, gsd: float) -> Floats:
     """The share of each pixel that the rectangle covers, from its local coordinates."""
-    inside_u = np.clip((frame.width / 2 - np.abs(u)) / gsd + 0.5, 0, 1)
-    return (inside_u * np.clip((frame.height / 2 - np.abs(v)) / gsd + 0.5, 0, 1)).astype(np.float32)
+    return band_cover(u, frame.width, gsd) * band_cover(v, frame.height, gsd)
 
 
-def put_block(canvas: Canvas, frame: Frame, colour: Floats, *, eave: float, ridge: float = 0.0, ribs: float = 0.0) -> None:
-    """Put a building, car or slab down: flat at `eave` metres, or gabled along u up to `ridge` metres.
+def band_cover(offset: Floats, width: float, gsd: float) -> Floats:
+    """The share of each pixel that a band covers, from the metres to the band's middle."""
+    share: Floats = np.clip(
+        (np.float32(width / 2) - np.abs(offset)) / np.float32(gsd) + np.float32(0.5), 0, 1
+    )
+    return share
 
-    `ribs` is the strength of a sheet roof's stripes, 5 m apart.
-    """
+
+def put_block(
+    canvas: Canvas, frame: Frame, colour: Floats, height: float = 0.0, *, ridge: float = 0.0
+) -> None:
+    """Put a building, car or slab down: flat at `height` metres, or gabled along u up to `ridge` metres."""
     window = canvas.window(frame.polygon(canvas.gsd))
     if window[0].start >= window[0].stop or window[1].start >= window[1].stop:
         return
     u, v = frame.to_uv(*canvas.xy(window))
     alpha = block_cover(frame, u, v, canvas.gsd)
-    tint = colour[:, None, None]
-    if ribs:
-        tint = tint * (1 + np.float32(ribs) * np.sign(np.sin(u * np.float32(2 * math.pi / 5)))).astype(np.float32)
-    canvas.paint(window, tint if ribs else colour, alpha)
-    if eave:
-        rise = max(ridge - eave, 0.0) * np.clip(1 - np.abs(v) / (frame.height / 2), 0, 1)
-        canvas.lift(window, (eave + rise).astype(np.float32), alpha > 0.5)
+    canvas.paint(window, colour, alpha)
+    if height:
+        rise = max(ridge - height, 0.0) * np.clip(1 - np.abs(v) / np.float32(frame.height / 2), 0, 1)
+        np.copyto(canvas.height[window], np.float32(height) + rise.astype(np.float32), where=alpha > 0.5)
 
 
-def scene_box(canvas: Canvas) -> BaseGeometry:
-    """The whole canvas in metres."""
-    rows, cols = canvas.height.shape
-    return box(0, 0, cols * canvas.gsd, rows * canvas.gsd)
+def heading(line: LineString, at: float) -> Frame:
+    """A frame of no size on `line`, `at` metres from its start, with u along the line."""
+    here, ahead = line.interpolate(at), line.interpolate(at + 1)
+    return Frame(here.x, here.y, 0, 0, math.atan2(ahead.y - here.y, ahead.x - here.x))

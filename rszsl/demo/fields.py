@@ -4,16 +4,14 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from shapely import MultiLineString, unary_union
+from shapely import unary_union
 from shapely.geometry.base import BaseGeometry
 
 from rszsl.demo.canvas import Canvas
+from rszsl.demo.colours import BROADLEAF, DRY_GRASS, GRASS, SAND, SOIL, Floats, rgb
 from rszsl.demo.layout import Plan, parcels
-from rszsl.demo.plants import BROADLEAF, Stand, plant
-from rszsl.demo.textures import Floats, fractal, grain, mix, rgb
-
-GRASS, DRY_GRASS = rgb(112, 120, 82), rgb(146, 138, 102)
-SOIL, SAND = rgb(136, 116, 92), rgb(178, 164, 134)
+from rszsl.demo.plants import Stand, plant
+from rszsl.demo.textures import fractal, grain, mix
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +57,28 @@ def _paint_field(canvas: Canvas, field: BaseGeometry, patches: Floats, rng: np.r
     alpha = canvas.cover(field.buffer(-1.0), window)
     if not alpha.size:
         return
-    x, y = canvas.xy(window)
-    angle = _direction(field)
-    across = x * np.float32(math.sin(angle)) - y * np.float32(math.cos(angle))
-    along = x * np.float32(math.cos(angle)) + y * np.float32(math.sin(angle))
-    vigour = 0.55 * patches[window] + 0.45 * fractal(alpha.shape, 40, rng, 3)
-    wave = np.sin((across + 0.5 * vigour) * np.float32(2 * math.pi / max(crop.pitch, 3 * canvas.gsd)))
-    share = 0.5 - crop.rows * 0.5 * wave + 0.35 * vigour
-    streaks = np.sin(across * np.float32(2 * math.pi / 17) + rng.uniform(0, 6)) * np.sin(along / np.float32(90))
-    colour = mix(crop.colour, crop.ground, np.clip(share, -0.2, 1.2)) * np.float32(rng.uniform(0.92, 1.08))
-    colour *= 1 + np.float32(0.05) * vigour + np.float32(0.02) * streaks
-    _tramlines(colour, across, crop, rng)
+    along, across = _axes(field, *canvas.xy(window))
+    vigour = 0.5 * patches[window] + 0.5 * fractal(alpha.shape, 45, rng, 4)
+    pitch = max(crop.pitch, 3 * canvas.gsd)
+    wave = np.sin((across + 0.5 * vigour) * np.float32(2 * math.pi / pitch))
+    share = np.float32(0.5) - np.float32(crop.rows / 2) * wave + np.float32(0.45) * vigour
+    colour = mix(crop.colour, crop.ground, np.clip(share, -0.3, 1.3)) * np.float32(rng.uniform(0.9, 1.1))
+    passes = np.sin(across * np.float32(2 * math.pi / 17)) * np.sin(along / np.float32(90))
+    colour *= 1 + np.float32(0.09) * vigour + np.float32(0.03) * passes
+    _tramlines(colour, across, rng)
     canvas.paint(window, colour, alpha)
 
 
-def _tramlines(colour: Floats, across: Floats, crop: Crop, rng: np.random.Generator) -> None:
+def _axes(field: BaseGeometry, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """Metres along and across the rows, (h, w) each; rows run along the field's longer side."""
+    corners = np.asarray(field.minimum_rotated_rectangle.exterior.coords)
+    sides = np.diff(corners[:3], axis=0)
+    lengths = np.hypot(sides[:, 0], sides[:, 1])
+    dx, dy = (sides[lengths.argmax()] / lengths.max()).astype(np.float32)
+    return x * dx + y * dy, x * dy - y * dx
+
+
+def _tramlines(colour: Floats, across: Floats, rng: np.random.Generator) -> None:
     """Darken or lighten the tractor's two wheel tracks, every 18-28 m."""
     every = rng.uniform(18, 28)
     offset = np.abs((across + np.float32(rng.uniform(0, every))) % np.float32(every) - np.float32(every / 2))
@@ -81,21 +86,13 @@ def _tramlines(colour: Floats, across: Floats, crop: Crop, rng: np.random.Genera
     colour += (SOIL[:, None, None] - colour) * track
 
 
-def _direction(field: BaseGeometry) -> float:
-    """The angle of the longer side of a field, in radians."""
-    corners = np.asarray(field.minimum_rotated_rectangle.exterior.coords)
-    sides = np.diff(corners[:3], axis=0)
-    dx, dy = sides[np.argmax(np.hypot(sides[:, 0], sides[:, 1]))]
-    return math.atan2(dy, dx)
-
-
 def _paint_hedges(canvas: Canvas, fields: list[BaseGeometry], rng: np.random.Generator) -> None:
     """Line some field edges with hedges and trees, and others with a worn track."""
     hedged = [f.boundary for f in fields if rng.random() < 0.16]
     tracks = [f.buffer(3.5).boundary for f in fields if rng.random() < 0.22 and f.area > 9000]
     edges = unary_union([f.buffer(-1) for f in fields])
-    wheel = MultiLineString([p for t in tracks for p in getattr(t, "geoms", [t])]).buffer(1.8).difference(edges)
-    canvas.fill(wheel, SAND * 0.94, rng=rng, mottle=0.08, opacity=0.85)
+    wheel = unary_union(tracks).buffer(1.8).difference(edges)
+    canvas.fill(wheel, SAND * np.float32(0.94), rng, mottle=0.08, opacity=0.85)
     if hedged:
         hedge = unary_union(hedged).buffer(2.2)
         plant(canvas, hedge, Stand(4.5, 3.2, 5.5, 0.72, BROADLEAF * np.float32(0.92)), rng)

@@ -25,9 +25,38 @@ ORIGIN = (684_320.0, 5_336_760.0)
 PLAN = (2880.0, 2304.0)
 MARGIN = 10.0
 """Metres of verge between the fields and a zone."""
-FOREST = ((0, 0), (990, 0), (965, 150), (1010, 330), (960, 520), (905, 660), (700, 790), (430, 745), (190, 800), (0, 765))
-MAIN_ROAD = ((-60, 1700), (380, 1668), (760, 1645), (1120, 1606), (1560, 1574), (2060, 1543), (2480, 1515), (2960, 1500))
-SIDE_ROAD = ((1062, 1612), (1070, 1400), (1082, 1150), (1060, 900), (1090, 640), (1130, 420), (1120, 200), (1150, -60))
+FOREST = (
+    (0, 0),
+    (990, 0),
+    (965, 150),
+    (1010, 330),
+    (960, 520),
+    (905, 660),
+    (700, 790),
+    (430, 745),
+    (190, 800),
+    (0, 765),
+)
+MAIN_ROAD = (
+    (-60, 1700),
+    (380, 1668),
+    (760, 1645),
+    (1120, 1606),
+    (1560, 1574),
+    (2060, 1543),
+    (2480, 1515),
+    (2960, 1500),
+)
+SIDE_ROAD = (
+    (1062, 1612),
+    (1070, 1400),
+    (1082, 1150),
+    (1060, 900),
+    (1090, 640),
+    (1130, 420),
+    (1120, 200),
+    (1150, -60),
+)
 HAUL_ROAD = ((1990, 1548), (1985, 1300), (2010, 1080), (1990, 920), (2080, 800), (2250, 730), (2370, 600))
 SOLAR_ROAD = ((2052, 1543), (2056, 1720), (2062, 1840), (2180, 1846))
 COLLAR = ((-1, 1860), (470, 2305), (-1, 2305))
@@ -44,6 +73,8 @@ class Plan:
     lake: Blob
     quarry: Blob
     town: Frame
+    """The street grid; the town fills it as far as `town_limit`."""
+    town_limit: BaseGeometry
     works: Frame
     solar: Frame
     main_road: LineString
@@ -64,7 +95,7 @@ class Plan:
             "solar farm": self.solar.polygon(),
             "forest": self.forest,
             "lake": self.lake.polygon(),
-            "residential area": self.town.polygon(),
+            "residential area": self.town_limit,
             "quarry": self.quarry.polygon(),
             "industrial area": self.works.polygon(),
         }
@@ -90,13 +121,15 @@ def make_plan(size_px: tuple[int, int], seed: int) -> Plan:
         return _smooth(LineString([(x * sx, y * sy) for x, y in points]))
 
     extent = box(0, 0, width, height)
+    town = frame(1510, 1205, 760, 660, -4)
     return Plan(
         extent=extent,
         collar=Polygon([(x * sx, y * sy) for x, y in COLLAR]),
         forest=_ragged(affinity.scale(Polygon(FOREST), sx, sy, origin=(0, 0)), rng).intersection(extent),
         lake=blob(500, 1215, 395, 320, 0.09),
-        quarry=blob(2450, 385, 345, 310, 0.05),
-        town=frame(1510, 1205, 740, 650, -4),
+        quarry=blob(2450, 385, 350, 310, 0.11),
+        town=town,
+        town_limit=blob(1510, 1205, 440, 385, 0.06).polygon().intersection(town.polygon()),
         works=frame(1580, 1935, 770, 620, -3),
         solar=frame(2465, 1915, 690, 620, 2),
         main_road=line(MAIN_ROAD),
@@ -142,7 +175,11 @@ def _halve(frame: Frame, rng: np.random.Generator, depth: int) -> list[Frame]:
     first, second = side * share - gap / 2, side * (1 - share) - gap / 2
     halves = []
     for length, middle in ((first, first / 2 - side / 2), (second, side / 2 - second / 2)):
-        part = frame.part(middle, 0, length, frame.height) if along else frame.part(0, middle, frame.width, length)
+        part = (
+            frame.part(middle, 0, length, frame.height)
+            if along
+            else frame.part(0, middle, frame.width, length)
+        )
         halves += _halve(part, rng, depth + 1)
     return halves
 

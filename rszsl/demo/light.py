@@ -7,13 +7,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from rszsl.demo.canvas import Canvas
-from rszsl.demo.textures import Floats, grain, value_noise
+from rszsl.demo.colours import Floats
+from rszsl.demo.textures import grain, value_noise
 
 SUN_AZIMUTH = math.radians(148)
 SUN_ELEVATION = math.radians(43)
 HIGHEST = 30.0
 """Metres: longer shadows are cut."""
-SHADE = np.asarray([0.36, 0.40, 0.47], dtype=np.float32)
+SHADE = np.asarray([0.38, 0.41, 0.455], dtype=np.float32)
 """Skylight alone: what a full shadow leaves of red, green and blue."""
 HAZE = np.asarray([0.045, 0.055, 0.07], dtype=np.float32)
 BLUR_PX = 0.62
@@ -40,7 +41,8 @@ def shadow(height: Floats, gsd: float) -> Floats:
             break
         target = edge[: rows - down, : cols - right]
         np.maximum(target, height[down:, right:] - np.float32(step * drop), out=target)
-    return np.clip((edge - height) / np.float32(0.8), 0, 1)
+    lost: Floats = np.clip((edge - height) / np.float32(0.8), 0, 1)
+    return lost
 
 
 def slope_light(height: Floats, gsd: float) -> Floats:
@@ -51,8 +53,9 @@ def slope_light(height: Floats, gsd: float) -> Floats:
     for slope in (east, south):
         np.clip(slope / np.float32(2 * gsd), -1.1, 1.1, out=slope)
     flat = math.cos(SUN_ELEVATION) / math.sin(SUN_ELEVATION)
-    facing = 1 - (east * np.float32(math.sin(SUN_AZIMUTH)) - south * np.float32(math.cos(SUN_AZIMUTH))) * np.float32(flat)
-    return np.clip(facing / np.sqrt(1 + east * east + south * south), 0.25, 1.3)
+    away = east * np.float32(flat * math.sin(SUN_AZIMUTH)) - south * np.float32(flat * math.cos(SUN_AZIMUTH))
+    light: Floats = np.clip((1 - away) / np.sqrt(1 + east * east + south * south), 0.25, 1.3)
+    return light
 
 
 def expose(canvas: Canvas, rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -6,17 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
-from rszsl.demo.canvas import Canvas, Window
-from rszsl.demo.textures import Floats, grain, rgb
+from rszsl.demo.canvas import Canvas
+from rszsl.demo.colours import Floats
+from rszsl.demo.textures import grain
 
-BROADLEAF = np.stack([rgb(78, 92, 56), rgb(68, 84, 52), rgb(88, 100, 60), rgb(62, 76, 50), rgb(98, 104, 64)])
-CONIFER = np.stack([rgb(54, 70, 50), rgb(48, 62, 48), rgb(60, 74, 50), rgb(52, 66, 44)])
-SCRUB = np.stack([rgb(92, 94, 62), rgb(80, 86, 58), rgb(104, 100, 68)])
+Pixels = tuple[NDArray[np.intp], NDArray[np.intp]]
+"""Rows and columns of n pixels, each (n,)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stand:
-    """How trees stand: metres between trunks, crown radius (metres), height (metres), share of places taken."""
+    """How trees stand: metres between trunks, crown radius and height (metres), share of places taken."""
 
     spacing: float
     radius: float
@@ -52,53 +52,59 @@ def sow(shape: tuple[int, int], stand: Stand, gsd: float, where: Floats, rng: np
     return Lattice(row, col, radius.astype(np.float32), (size * stand.height).astype(np.float32), colour)
 
 
-def plant(canvas: Canvas, shape: BaseGeometry, stand: Stand, rng: np.random.Generator, keep: Floats | None = None) -> None:
-    """Plant `shape` with trees, crowns hanging over its edge; `keep` (h, w of its window) thins them."""
+def plant(
+    canvas: Canvas, shape: BaseGeometry, stand: Stand, rng: np.random.Generator, keep: Floats | None = None
+) -> None:
+    """Plant `shape` with trees, crowns hanging over its edge.
+
+    Args:
+        canvas: What to plant on.
+        shape: The ground, in local metres.
+        stand: How the trees stand.
+        rng: The source of chance.
+        keep: float32 (H, W) of the whole canvas; trees stand only where it is above 0.5.
+    """
     window = canvas.window(shape, stand.radius * 1.5)
     where = canvas.cover(shape, window)
     if not where.any():
         return
     near = canvas.cover(shape.buffer(stand.radius * 1.3, quad_segs=2), window) > 0
-    rows, cols = np.nonzero(near)
-    trees = sow(where.shape, stand, canvas.gsd, where if keep is None else where * keep, rng)
-    rough = grain(where.shape, 0.8, rng)[rows, cols]
-    crown, alpha, best = crowns_at(rows, cols, trees, rough, stand.spacing / canvas.gsd)
+    at = np.nonzero(near)
+    trees = sow(where.shape, stand, canvas.gsd, where if keep is None else where * keep[window], rng)
+    rough = grain(where.shape, 0.8, rng)[at]
+    crown, alpha, best = crowns_at((at[0], at[1]), trees, rough, stand.spacing / canvas.gsd)
     leaf = trees.colour.reshape(-1, 3)[best].T * (1 + 0.07 * rough)
-    _lay(canvas, window, (rows, cols), leaf.astype(np.float32), crown, alpha)
+    colour, height = canvas.colour[:, *window], canvas.height[window]
+    under = colour[:, *at]
+    colour[:, *at] = under + (leaf - under) * alpha
+    height[at] += np.where(alpha > 0.5, crown, 0)
 
 
 def crowns_at(
-    rows: NDArray[np.intp], cols: NDArray[np.intp], trees: Lattice, rough: Floats, step: float
+    at: Pixels, trees: Lattice, rough: Floats, step: float
 ) -> tuple[Floats, Floats, NDArray[np.intp]]:
     """Find the highest crown over each of n pixels.
 
     Returns:
         Crown height (metres) and coverage, float32 (n,), and the tree as a flat index (n,).
     """
-    crown = np.zeros(len(rows), dtype=np.float32)
-    alpha, best = np.zeros_like(crown), np.zeros(len(rows), dtype=np.intp)
+    crown = np.zeros(len(rough), dtype=np.float32)
+    alpha, best = np.zeros_like(crown), np.zeros(len(rough), dtype=np.intp)
     width = trees.row.shape[1]
-    home = ((rows / step).astype(np.intp) + 1) * width + (cols / step).astype(np.intp) + 1
-    wobble = 1 + 0.11 * rough
-    y, x = rows.astype(np.float32) + np.float32(0.5), cols.astype(np.float32) + np.float32(0.5)
+    home = ((at[0] / step).astype(np.intp) + 1) * width + (at[1] / step).astype(np.intp) + 1
+    y, x = (axis.astype(np.float32) + np.float32(0.5) for axis in at)
     for shift in (dr * width + dc for dr in (-1, 0, 1) for dc in (-1, 0, 1)):
         tree = home + shift
-        radius = trees.radius.ravel()[tree]
-        away = np.hypot(y - trees.row.ravel()[tree], x - trees.col.ravel()[tree]) * wobble
-        edge = np.clip(radius - away + np.float32(0.5), 0, 1) * (radius > 0)
-        dome = trees.height.ravel()[tree] * np.sqrt(np.clip(1.15 - (away / np.maximum(radius, 0.1)) ** 2, 0, None))
-        dome = np.where(edge > 0, dome, 0).astype(np.float32)
-        higher = dome > crown
-        best = np.where(higher, tree, best)
+        away = np.hypot(y - trees.row.ravel()[tree], x - trees.col.ravel()[tree]) * (1 + 0.11 * rough)
+        dome, edge = _dome(away, trees.radius.ravel()[tree], trees.height.ravel()[tree])
+        best = np.where(dome > crown, tree, best)
         np.maximum(crown, dome, out=crown)
         np.maximum(alpha, edge, out=alpha)
     return crown, alpha, best
 
 
-def _lay(
-    canvas: Canvas, window: Window, at: tuple[NDArray[np.intp], NDArray[np.intp]], leaf: Floats, crown: Floats, alpha: Floats
-) -> None:
-    colour, height = canvas.colour[:, *window], canvas.height[window]
-    under = colour[:, *at]
-    colour[:, *at] = under + (leaf - under) * alpha
-    height[at] += np.where(alpha > 0.5, crown, 0)
+def _dome(away: Floats, radius: Floats, height: Floats) -> tuple[Floats, Floats]:
+    """Height and coverage (n,) of a round crown `away` pixels from its trunk."""
+    edge = np.clip(radius - away + np.float32(0.5), 0, 1) * (radius > 0)
+    slope = np.clip(np.float32(1.15) - (away / np.maximum(radius, 0.1)) ** 2, 0, None)
+    return np.where(edge > 0, height * np.sqrt(slope), 0).astype(np.float32), edge.astype(np.float32)

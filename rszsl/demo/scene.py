@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.transform import from_origin
 
-from rszsl.demo import built, fields, nature
+from rszsl.demo import fields, nature, quarry, roads, solar, town, works
 from rszsl.demo.canvas import Canvas
 from rszsl.demo.layout import CRS, DEMO_CLASSES, GSD, ORIGIN, SIZE_PX, Plan, make_plan, zones
 from rszsl.demo.light import expose
@@ -21,11 +21,11 @@ PAINTERS = (
     fields.paint_fields,
     nature.paint_forest,
     nature.paint_lake,
-    nature.paint_quarry,
-    built.paint_works,
-    built.paint_solar,
-    built.paint_roads,
-    built.paint_town,
+    quarry.paint_quarry,
+    works.paint_works,
+    solar.paint_solar,
+    roads.paint_roads,
+    town.paint_town,
 )
 
 
@@ -64,7 +64,9 @@ def write_demo_scene(path: Path, *, seed: int = 7) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         _write(path, pixels)
     except (OSError, rasterio.errors.RasterioError) as err:
-        raise OutputError(f"cannot write the demo scene to {path}: {err}; choose a folder you can write to") from err
+        raise OutputError(
+            f"cannot write the demo scene to {path}: {err}; choose a folder you can write to"
+        ) from err
     return path
 
 
@@ -89,5 +91,7 @@ def _write(path: Path, pixels: NDArray[np.uint8]) -> None:
     with rasterio.open(path, "w", **profile) as file:
         file.write(pixels)
         file.colorinterp = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
-        file.update_tags(TIFFTAG_IMAGEDESCRIPTION="Painted by rszsl demo; not a real place", AREA_OR_POINT="Area")
+        file.update_tags(
+            TIFFTAG_IMAGEDESCRIPTION="Painted by rszsl demo; not a real place", AREA_OR_POINT="Area"
+        )
         file.build_overviews([2, 4, 8], Resampling.average)

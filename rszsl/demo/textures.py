@@ -4,16 +4,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
-from shapely.geometry import Polygon
+from shapely import Polygon
 
-Floats = NDArray[np.float32]
-
-
-def rgb(*values: int) -> Floats:
-    """Turn 0-255 display values into a float32 (3,) colour in 0..1."""
-    return np.asarray(values, dtype=np.float32) / np.float32(255)
+from rszsl.demo.colours import Floats
 
 
 def mix(low: Floats, high: Floats, share: Floats) -> Floats:
@@ -23,7 +17,7 @@ def mix(low: Floats, high: Floats, share: Floats) -> Floats:
 
 def smooth_step(values: Floats, low: float, high: float) -> Floats:
     """Ramp from 0 at `low` to 1 at `high` with no kinks."""
-    share = np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1)
+    share: Floats = np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1)
     return share * share * (3 - 2 * share)
 
 
@@ -33,7 +27,8 @@ def value_noise(shape: tuple[int, int], scale_px: float, rng: np.random.Generato
     Returns:
         float32 `shape`, in -1..1.
     """
-    lattice = rng.random((math.ceil(shape[0] / scale_px) + 2, math.ceil(shape[1] / scale_px) + 2), dtype=np.float32)
+    cells = [math.ceil(size / scale_px) + 2 for size in shape]
+    lattice = rng.random(cells, dtype=np.float32)
     for axis, size in enumerate(shape):
         at = np.arange(size, dtype=np.float32) / np.float32(scale_px)
         base = at.astype(np.intp)
@@ -84,11 +79,13 @@ class Blob:
         radius = np.ones_like(angle)
         for k, phase in enumerate(self.phases, start=2):
             radius += np.float32(self.wobble * 2 / k) * np.cos(k * angle + np.float32(phase))
-        return (np.hypot(dx, dy) / radius).astype(np.float32)
+        reach: Floats = (np.hypot(dx, dy) / radius).astype(np.float32)
+        return reach
 
     def polygon(self, scale: float = 1.0) -> Polygon:
         """Trace the outline (times `scale`) with 120 points."""
         angle = np.linspace(0, 2 * math.pi, 120, endpoint=False, dtype=np.float32)
-        x, y = self.x + self.radius_x * np.cos(angle), self.y + self.radius_y * np.sin(angle)
-        stretch = scale / self.reach(x, y)
+        x = np.float32(self.x) + np.float32(self.radius_x) * np.cos(angle)
+        y = np.float32(self.y) + np.float32(self.radius_y) * np.sin(angle)
+        stretch = np.float32(scale) / self.reach(x, y)
         return Polygon(np.column_stack([self.x + (x - self.x) * stretch, self.y + (y - self.y) * stretch]))

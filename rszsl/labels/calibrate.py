@@ -63,6 +63,4 @@ def background_similarity(attributes: Floats, rows: Floats, background: Floats, 
     """
     to_background = attributes @ background.T
     rivals = rows @ background.T < max_cosine
-    return np.stack(
-        [to_background[:, keep].max(axis=1, initial=-1.0) for keep in rivals], axis=1, dtype="float32"
-    )
+    return np.stack([to_background[:, keep].max(axis=1, initial=-1.0) for keep in rivals], axis=1, dtype="float32")

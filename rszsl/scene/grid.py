@@ -7,6 +7,7 @@ the lower and right edge are pulled back inside the scene, so only a scene small
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,24 +55,20 @@ class Span:
 def spans(length_px: int, tile_px: int, overlap_px: int) -> tuple[Span, ...]:
     """Cut one axis into spans whose kept parts partition `[0, length_px)`.
 
-    Neighbours share their overlap half and half. The last span is pulled back to end at `length_px`; where
-    `length_px < tile_px` the only span reads past the end, and the reader pads.
+    The last span is pulled back to end at `length_px`. Neighbours share what they both read half and half, so the
+    last cell is no sliver. Where `length_px < tile_px` the only span reads past the end, and the reader pads.
 
     Raises:
         ValueError: unless `length_px >= 1` and `0 <= overlap_px < tile_px`.
     """
     if length_px < 1 or not 0 <= overlap_px < tile_px:
         raise ValueError(f"bad grid: {length_px=} {tile_px=} {overlap_px=}")
-    stride, margin = tile_px - overlap_px, overlap_px // 2
+    stride = tile_px - overlap_px
     count = max(1, math.ceil((length_px - overlap_px) / stride))
-    last_read0 = max(0, length_px - tile_px)
-    found = []
-    for i in range(count):
-        read0 = min(i * stride, last_read0)
-        keep0 = i * stride + margin if i else 0
-        keep1 = (i + 1) * stride + margin if i < count - 1 else length_px
-        found.append(Span(read0, read0 + tile_px, keep0, keep1))
-    return tuple(found)
+    reads = [min(i * stride, max(0, length_px - tile_px)) for i in range(count)]
+    inner = [(before + tile_px + after) // 2 for before, after in pairwise(reads)]
+    keeps = pairwise([0, *inner, length_px])
+    return tuple(Span(read0, read0 + tile_px, *keep) for read0, keep in zip(reads, keeps, strict=True))
 
 
 @dataclass(frozen=True, slots=True)

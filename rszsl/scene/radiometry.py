@@ -28,7 +28,8 @@ class Radiometry:
         low = np.array([r[0] for r in self.ranges], dtype="float32")[:, None, None]
         high = np.array([r[1] for r in self.ranges], dtype="float32")[:, None, None]
         scaled = (raw.astype("float32") - low) / (high - low)
-        return np.clip(scaled, 0, 1, out=scaled)
+        clipped: NDArray[np.float32] = np.clip(scaled, 0, 1)
+        return clipped
 
     def to_record(self) -> dict[str, Any]:
         """For the `runs` table."""

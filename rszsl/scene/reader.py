@@ -108,11 +108,7 @@ class Scene:
         except (RasterioError, MemoryError) as err:
             raise SceneError(f"cannot read {window} of {self.path}: {err}") from err
         scaled = self.radiometry.apply(raw)
-        finite = np.isfinite(scaled).all(axis=0)
-        if valid is None:
-            valid = finite
-        else:
-            valid &= finite
+        valid &= np.isfinite(scaled).all(axis=0)
         return _fit(_fill_invalid(scaled, valid), valid, height_px, width_px)
 
     def _inside(self, window: Box) -> Box:
@@ -123,7 +119,7 @@ class Scene:
             raise SceneError(f"{window} lies outside {self.path} ({self.height_px} x {self.width_px} px)")
         return Box(row, col, end_row - row, end_col - col)
 
-    def _read_raw(self, box: Box, shape: tuple[int, int]) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    def _read_raw(self, box: Box, shape: tuple[int, int]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         source = self._handle()
         window = Window(box.col_px, box.row_px, box.width_px, box.height_px)
         smaller = shape[0] <= box.height_px and shape[1] <= box.width_px
@@ -133,9 +129,9 @@ class Scene:
         if len(distinct) < len(self.bands):
             raw = raw[[distinct.index(b) for b in self.bands]]
         if not self.masks:
-            return raw, None
+            return raw, np.ones(shape, dtype=bool)
         masks = source.read_masks(list(self.masks), window=window, out_shape=(len(self.masks), *shape))
-        return raw, masks.any(axis=0)
+        return raw, np.asarray(masks.any(axis=0))
 
     def _handle(self) -> Any:  # rasterio ships no types
         handle = getattr(self._handles, "source", None)

@@ -10,14 +10,13 @@ import torch
 from rasterio.crs import CRS as RasterioCRS
 from torch import Tensor
 from torchgeo.datasets import RasterDataset
+from torchgeo.datasets.utils import GeoSlice
 
 from rszsl.scene.grid import Box
 from rszsl.scene.reader import Scene, open_scene
 
-Slices = tuple[slice, ...]
 
-
-class SceneDataset(RasterDataset):  # type: ignore[misc]  # torchgeo's classes are untyped for mypy here
+class SceneDataset(RasterDataset):
     """A raster as 0..1 red, green, blue and a mask of what is valid; indexed by torchgeo slices.
 
     Differs from `RasterDataset`: one file; windows are read in whole pixels and not warped; nodata comes back as
@@ -55,7 +54,7 @@ class SceneDataset(RasterDataset):  # type: ignore[misc]  # torchgeo's classes a
         crs = RasterioCRS.from_wkt(self.scene.crs.to_wkt())
         self.index = gpd.GeoDataFrame({"filepath": [self.paths]}, index=interval, geometry=[footprint], crs=crs)
 
-    def __getitem__(self, query: slice | Slices) -> dict[str, Tensor]:
+    def __getitem__(self, query: GeoSlice) -> dict[str, Tensor]:
         """Read `[xmin:xmax:xres, ymin:ymax:yres]` (CRS units), edges rounded to whole pixels.
 
         Returns:
@@ -83,7 +82,8 @@ class SceneDataset(RasterDataset):  # type: ignore[misc]  # torchgeo's classes a
         transform = self.scene.transform
         x = sorted(transform.c + transform.a * col for col in (window.col_px, window.end_col_px))
         y = sorted(transform.f + transform.e * row for row in (window.row_px, window.end_row_px))
-        return slice(*x, (x[1] - x[0]) / width_px), slice(*y, (y[1] - y[0]) / height_px)
+        x_step, y_step = (x[1] - x[0]) / width_px, (y[1] - y[0]) / height_px
+        return slice(x[0], x[1], x_step), slice(y[0], y[1], y_step)
 
     def _window(self, x: slice, y: slice) -> Box:
         transform = self.scene.transform

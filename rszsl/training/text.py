@@ -111,9 +111,10 @@ class PhraseNet(nn.Module):
         """Give unit vectors (N, 512) from word ids (N, W; -1 unknown), n-grams (N, W, G), presence (N, W)."""
         known = word_ids >= 0
         ids = word_ids.clamp(min=0)
-        count = (grams != self.grams.padding_idx).sum(-1, keepdim=True).clamp(min=1)
-        spelt = self.grams(grams).sum(2) / count
-        vectors = torch.where(known[..., None], self.words(ids), spelt)
+        vectors = self.words(ids)
+        spelt = grams[present & ~known]  # (U, G): only the words that are read by their n-grams
+        count = (spelt != self.grams.padding_idx).sum(-1, keepdim=True)
+        vectors = vectors.masked_scatter((present & ~known)[..., None], self.grams(spelt).sum(1) / count)
         weights = torch.where(known, self.word_weights(ids)[..., 0], self.gram_weight)
         shares = weights.masked_fill(~present, float("-inf")).softmax(-1)
         mean = (shares[..., None] * vectors).sum(1)

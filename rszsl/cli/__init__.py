@@ -1,0 +1,55 @@
+"""The command line. Commands import the engine only when they run, so that `--help` answers at once."""
+
+import json
+import sys
+
+import click
+
+from rszsl.cli.demo import demo_command
+from rszsl.cli.map import map_command
+from rszsl.cli.models import models_group
+from rszsl.errors import RszslError
+
+EXIT_ERROR, EXIT_USAGE, EXIT_TILES_FAILED, EXIT_INTERRUPTED = 1, 2, 3, 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="rszsl")
+def cli() -> None:
+    """Map anything you can name: zero-shot labels for large georeferenced rasters.
+
+    \b
+    rszsl map scene.tif --classes "solar farm,quarry"
+    """
+
+
+for _command in (map_command, demo_command, models_group):
+    cli.add_command(_command)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run a command; turn what went wrong into one line on stderr and an exit code.
+
+    0 all tiles accounted for, none failed; 1 a user's mistake or an input that cannot be mapped; 2 usage;
+    3 finished, but tiles or scenes failed; 130 interrupted.
+    """
+    arguments = sys.argv[1:] if args is None else args
+    try:
+        code = cli.main(arguments, prog_name="rszsl", standalone_mode=False)
+    except RszslError as err:
+        code = _fail(str(err), arguments)
+    except click.ClickException as err:
+        err.show()
+        code = EXIT_USAGE
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; no output was written for the scene in progress", err=True)
+        code = EXIT_INTERRUPTED
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, arguments: list[str]) -> int:
+    line = " ".join(message.split())
+    if "json" in arguments or "--progress=json" in arguments:
+        click.echo(json.dumps({"event": "error", "message": line}, ensure_ascii=False))
+    click.echo(f"error: {line}", err=True)
+    return EXIT_ERROR

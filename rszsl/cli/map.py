@@ -1,0 +1,90 @@
+"""`rszsl map`: label scenes in this process."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rszsl.cli.options import (
+    CLASS_OPTIONS,
+    LABEL_OPTIONS,
+    MODEL_OPTIONS,
+    OUTPUT_OPTIONS,
+    PROGRESS_OPTIONS,
+    SCENE_OPTIONS,
+    classes_from,
+    map_options,
+    options_of,
+)
+from rszsl.errors import OptionError, RszslError
+
+if TYPE_CHECKING:
+    from rszsl.options import MapOptions
+
+
+@click.command("map")
+@click.argument("scenes", metavar="SCENE...", nargs=-1, required=True)
+@options_of(CLASS_OPTIONS, OUTPUT_OPTIONS, MODEL_OPTIONS, SCENE_OPTIONS, LABEL_OPTIONS, PROGRESS_OPTIONS)
+@click.pass_context
+def map_command(
+    context: click.Context,
+    /,
+    scenes: tuple[str, ...],
+    classes: str | None,
+    classes_file: Path | None,
+    output: Path | None,
+    out: Path | None,
+    progress: str,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Label the tiles of each SCENE and write them as polygons.
+
+    SCENE is anything that rasterio opens: GeoTIFF, COG, VRT, JPEG2000, /vsi…, s3://…, https://….
+    """
+    wanted = classes_from(classes, classes_file)
+    chosen = map_options(**options)
+    targets = _targets(scenes, output, out, chosen)
+
+    from rszsl.model.checkpoint import load_model
+    from rszsl.output.writer import check_output
+    from rszsl.pipeline import map_with
+    from rszsl.progress import progress_for
+
+    for path in targets.values():
+        check_output(path, overwrite=chosen.overwrite)
+    model = load_model(chosen.model, device=chosen.device)
+    failed = 0
+    with progress_for(progress, quiet=quiet) as reporter:
+        for scene, path in targets.items():
+            try:
+                failed += map_with(model, scene, wanted, path, chosen, reporter).counts.failed
+            except RszslError as err:
+                if len(scenes) == 1:
+                    raise
+                failed += 1
+                reporter.warn(f"skipped: {err}")
+    context.exit(3 if failed else 0)
+
+
+def _targets(scenes: tuple[str, ...], output: Path | None, out: Path | None, options: "MapOptions") -> dict[str, Path]:
+    """Where each scene's result goes.
+
+    Raises:
+        OptionError: where two scenes would share a file, or `--output` is given for several.
+    """
+    from rszsl.pipeline import default_output
+
+    if output is not None and (len(scenes) > 1 or out is not None):
+        raise OptionError("--output names one file for one scene; give --out DIR for several scenes")
+    if output is not None:
+        return {scenes[0]: output}
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+    targets: dict[str, Path] = {}
+    for scene in scenes:
+        path = default_output(scene, options.format, out or Path())
+        if path in targets.values():
+            raise OptionError(f"two scenes would be written to {path}; map them apart, each with its --output")
+        targets[scene] = path
+    return targets

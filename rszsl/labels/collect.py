@@ -1,0 +1,97 @@
+"""The labels of all planned tiles of a scene, filled batch by batch, and their count."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rszsl.labels.assign import RANKS, Labels, Status
+from rszsl.labels.calibrate import Floats
+
+STATUSES = tuple(Status)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """planned = labelled + other + nodata + failed."""
+
+    planned: int
+    labelled: int
+    other: int
+    nodata: int
+    failed: int
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether every planned tile is accounted for."""
+        return self.planned == self.labelled + self.other + self.nodata + self.failed
+
+    def to_record(self) -> dict[str, int]:
+        """For the `runs` table."""
+        return asdict(self)
+
+
+@dataclass(slots=True, eq=False)
+class SceneLabels:
+    """Labels of the n planned tiles of a scene, in plan order, filled batch by batch.
+
+    Attributes:
+        tile_ids: int64 (n,), numbers in the grid.
+        status: int8 (n,), index into `STATUSES`, -1 before a tile is dealt with.
+        valid_fraction: float32 (n,).
+        choice, confidence, attribute, contribution: (n, 3) as in `Labels`.
+        margin, similarity: float32 (n,) as in `Labels`.
+        failures: why a tile failed, by position in the plan.
+    """
+
+    tile_ids: NDArray[np.int64]
+    status: NDArray[np.int8] = field(init=False)
+    valid_fraction: Floats = field(init=False)
+    choice: NDArray[np.int64] = field(init=False)
+    confidence: Floats = field(init=False)
+    attribute: NDArray[np.int64] = field(init=False)
+    contribution: Floats = field(init=False)
+    margin: Floats = field(init=False)
+    similarity: Floats = field(init=False)
+    failures: dict[int, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        n = len(self.tile_ids)
+        self.status = np.full(n, -1, dtype="int8")
+        self.valid_fraction, self.margin, self.similarity = (np.full(n, np.nan, dtype="float32") for _ in range(3))
+        self.choice, self.attribute = (np.full((n, RANKS), -1, dtype="int64") for _ in range(2))
+        self.confidence, self.contribution = (np.full((n, RANKS), np.nan, dtype="float32") for _ in range(2))
+
+    def put_labels(self, at: NDArray[np.int64], labels: Labels) -> None:
+        """Record the labels of classified tiles at positions `at` of the plan."""
+        self.status[at] = np.where(labels.accepted, _code(Status.LABELLED), _code(Status.OTHER))
+        for name in ("choice", "confidence", "attribute", "contribution", "margin", "similarity"):
+            getattr(self, name)[at] = getattr(labels, name)
+
+    def put_unread(self, start: int, valid_fraction: Floats, failures: Sequence[str | None], min_valid: float) -> None:
+        """Record, for a batch that starts at position `start`, what was read, what failed and what is nodata."""
+        at = slice(start, start + len(valid_fraction))
+        self.valid_fraction[at] = valid_fraction
+        self.status[at][valid_fraction < min_valid] = _code(Status.NODATA)
+        for i, reason in enumerate(failures):
+            if reason is not None:
+                self.status[start + i] = _code(Status.FAILED)
+                self.failures[start + i] = reason
+
+    def pending(self, start: int, length: int) -> NDArray[np.int64]:
+        """Positions of a batch that are still to be classified."""
+        return start + np.flatnonzero(self.status[start : start + length] == -1)
+
+    def is_status(self, status: Status) -> NDArray[np.bool_]:
+        """Which tiles have this status: bool (n,)."""
+        return np.asarray(self.status == _code(status))
+
+    def count(self) -> Counts:
+        """Count the tiles by what became of them."""
+        found = {str(s): int(self.is_status(s).sum()) for s in STATUSES}
+        return Counts(planned=len(self.tile_ids), **found)
+
+
+def _code(status: Status) -> int:
+    return STATUSES.index(status)

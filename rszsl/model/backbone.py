@@ -1,0 +1,46 @@
+"""Pixels to tokens: a timm VisionTransformer over the feature map of a small convolutional net."""
+
+from functools import partial
+from typing import cast
+
+import timm
+from timm.layers import HybridEmbed
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+TRUNK = "efficientnet_lite0"
+TRUNK_STRIDE_PX = 32
+TRUNK_BN_EPS = 1e-3
+"""The trunk's initial weights come from TensorFlow, whose batch norms use this epsilon."""
+
+
+def build_backbone(*, input_px: int, embed_dim: int, depth: int, heads: int) -> VisionTransformer:
+    """Build the token backbone: (N, 3, input_px, input_px) -> (N, (input_px / 32)^2, embed_dim), without CLS.
+
+    Its weights are random; they come from a checkpoint or from training.
+    """
+    trunk = timm.create_model(TRUNK, features_only=True, out_indices=(4,), bn_eps=TRUNK_BN_EPS)
+    return VisionTransformer(
+        img_size=input_px,
+        num_classes=0,
+        global_pool="",
+        class_token=False,
+        embed_dim=embed_dim,
+        depth=depth,
+        num_heads=heads,
+        mlp_ratio=3.0,
+        # The heads normalise for themselves (METHOD B.2: tokens are taken before the final norm).
+        final_norm=False,
+        embed_layer=partial(HybridEmbed, backbone=trunk),
+    )
+
+
+def trunk_of(backbone: VisionTransformer) -> nn.Module:
+    """Give the convolutional part of a backbone."""
+    return cast(nn.Module, backbone.patch_embed.backbone)
+
+
+def tokens_of(backbone: VisionTransformer, features: Tensor) -> Tensor:
+    """Run what follows the trunk: feature map (N, C, G, G) -> tokens (N, G * G, D)."""
+    embedded = backbone.patch_embed.proj(features).flatten(2).transpose(1, 2)
+    return cast(Tensor, backbone.blocks(embedded + backbone.pos_embed))

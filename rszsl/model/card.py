@@ -1,0 +1,133 @@
+"""The card of a model: what it is, what it wants, what it was taught and how well it does; `card.toml`."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rszsl.errors import ModelError
+from rszsl.labels.calibrate import Calibrator
+
+CARD_FILE = "card.toml"
+WEIGHTS_FILE = "model.safetensors"
+ATTRIBUTES_FILE = "attributes.toml"
+BACKGROUND_FILE = "background.txt"
+WORDS_FILE = "words.txt"
+TAUGHT_FILE = "taught.toml"
+HASHED_FILES = (WEIGHTS_FILE, ATTRIBUTES_FILE, BACKGROUND_FILE, WORDS_FILE, TAUGHT_FILE)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """A model's card.
+
+    Attributes:
+        path: the card's file; the other files stand beside it.
+        name: short name, as in `--model`.
+        version: of the model, not of the package.
+        architecture: which encoder reads the weights.
+        files: sha256 in hexadecimal of each file of `HASHED_FILES`, by name.
+        input_px: side of the square tile that the model wants.
+        gsd_m: ground sample distance that it wants, metres a pixel.
+        bands: what the three input bands are, in order.
+        mean: of each band, taken off pixels in 0..1.
+        std: of each band, divided by.
+        shape: further numbers that the architecture needs.
+        calibrator: constants of the presence probability.
+        min_confidence: below this confidence a tile is `other`, unless the user says otherwise.
+        raw: the whole card, for showing.
+    """
+
+    path: Path
+    name: str
+    version: str
+    architecture: str
+    files: Mapping[str, str]
+    input_px: int
+    gsd_m: float
+    bands: tuple[str, ...]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    shape: Mapping[str, int]
+    calibrator: Calibrator
+    min_confidence: float
+    raw: Mapping[str, Any]
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the weights, which names the model."""
+        return self.files[WEIGHTS_FILE]
+
+
+def read_card(path: Path) -> ModelCard:
+    """Read a card.
+
+    Raises:
+        ModelError: where it is missing, no TOML, or a key is missing or of a wrong kind.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as err:
+        raise ModelError(f"{path.parent} is no model folder: it has no {CARD_FILE}") from err
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as err:
+        raise ModelError(f"cannot read the model card {path}: {err}; fetch the model again") from err
+    card = _Keys(path, raw)
+    calibrator = card.table("calibrator")
+    if (kind := calibrator.get("kind", str)) != "logistic":
+        raise ModelError(f'{path}: calibrator kind "{kind}" is unknown to this rszsl (knows: logistic); upgrade rszsl')
+    inputs = card.table("input")
+    return ModelCard(
+        path=path,
+        name=card.get("name", str),
+        version=card.get("version", str),
+        architecture=card.get("architecture", str),
+        files=card.table("sha256").strings(HASHED_FILES),
+        input_px=inputs.get("px", int),
+        gsd_m=inputs.number("gsd_m"),
+        bands=tuple(inputs.get("bands", list)),
+        mean=inputs.triple("mean"),
+        std=inputs.triple("std"),
+        shape={key: int(value) for key, value in card.get("shape", dict).items()},
+        calibrator=Calibrator(
+            bias=calibrator.number("bias"),
+            weight_similarity=calibrator.number("weight_similarity"),
+            weight_margin=calibrator.number("weight_margin"),
+            background_max_cosine=calibrator.number("background_max_cosine"),
+        ),
+        min_confidence=calibrator.number("min_confidence"),
+        raw=raw,
+    )
+
+
+class _Keys:
+    """One table of the card, whose reads fail with the key's name."""
+
+    def __init__(self, path: Path, table: Mapping[str, Any], prefix: str = "") -> None:
+        self._path, self._table, self._prefix = path, table, prefix
+
+    def get(self, key: str, kind: type[T]) -> T:
+        if key not in self._table:
+            raise ModelError(f"{self._path} lacks {self._prefix}{key}; the model folder is not whole, fetch it again")
+        value = self._table[key]
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise ModelError(f"{self._path}: {self._prefix}{key} is {value!r}, not {kind.__name__}")
+        return value
+
+    def table(self, key: str) -> "_Keys":
+        return _Keys(self._path, self.get(key, dict), f"{self._prefix}{key}.")
+
+    def number(self, key: str) -> float:
+        value = self._table.get(key)
+        return float(self.get(key, int)) if isinstance(value, int) else self.get(key, float)
+
+    def triple(self, key: str) -> tuple[float, float, float]:
+        values = self.get(key, list)
+        if len(values) != 3 or not all(isinstance(v, int | float) for v in values):
+            raise ModelError(f"{self._path}: {self._prefix}{key} is {values!r}, not three numbers")
+        return (float(values[0]), float(values[1]), float(values[2]))
+
+    def strings(self, keys: tuple[str, ...]) -> dict[str, str]:
+        return {key: self.get(key, str) for key in keys}

@@ -1,0 +1,92 @@
+"""Deep semantic-visual alignment (DSVA, arXiv 2402.02094): one token backbone, heads that speak in attributes."""
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rszsl.model.backbone import build_backbone, tokens_of, trunk_of
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What decides the size of every weight.
+
+    Attributes:
+        input_px: side of a tile.
+        attributes: how many attributes, K.
+        embed_dim: token width, D.
+        depth: transformer blocks after the convolutional trunk.
+        heads: attention heads a block.
+        embedding_dim: width of the embedding head, E (512: the CLIP ViT-B/16 image space).
+    """
+
+    input_px: int
+    attributes: int
+    embed_dim: int
+    depth: int
+    heads: int
+    embedding_dim: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DsvaOutput:
+    """What the network says of N tiles, on a grid of G x G patches.
+
+    Attributes:
+        embedding: (N, E), unit length; imitates the teacher.
+        global_scores: (N, K), a_g of METHOD B.3: standardised attribute scores from the mean token.
+        local_scores: (N, K), a_l: the best patch of each attribute's map.
+        maps: (N, K, G, G), M: where each attribute is seen.
+    """
+
+    embedding: Tensor
+    global_scores: Tensor
+    local_scores: Tensor
+    maps: Tensor
+
+    @property
+    def attributes(self) -> Tensor:
+        """Both heads' mean, at unit length (N, K)."""
+        return functional.normalize(self.global_scores + self.local_scores, dim=-1)
+
+
+class Dsva(nn.Module):
+    """The image side: tiles to attribute scores, attention maps and an embedding."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.backbone = build_backbone(
+            input_px=shape.input_px, embed_dim=shape.embed_dim, depth=shape.depth, heads=shape.heads
+        )
+        self.norm = nn.LayerNorm(shape.embed_dim)
+        self.global_head = nn.Linear(shape.embed_dim, shape.attributes)
+        self.local_norm = nn.LayerNorm(shape.embed_dim)
+        self.prototypes = nn.Parameter(torch.randn(shape.attributes, shape.embed_dim) * 0.02)
+        self.local_bias = nn.Parameter(torch.zeros(shape.attributes))
+        self.embedding_head = nn.Sequential(
+            nn.Linear(shape.embed_dim, 2 * shape.embed_dim),
+            nn.GELU(),
+            nn.Linear(2 * shape.embed_dim, shape.embedding_dim),
+        )
+
+    def forward(self, pixels: Tensor) -> DsvaOutput:
+        """Encode normalised pixels (N, 3, P, P) with P = `input_px`."""
+        return self.from_features(cast(Tensor, trunk_of(self.backbone)(pixels)[0]))
+
+    def from_features(self, features: Tensor) -> DsvaOutput:
+        """Encode the trunk's feature map (N, C, G, G)."""
+        tokens = tokens_of(self.backbone, features)
+        side = features.shape[-1]
+        pooled = self.norm(tokens.mean(1))
+        # Unlike METHOD B.3, tokens are normalised before the prototypes meet them, so that the best patch of an
+        # attribute and its global score live on one scale; and there is no CLS token to win the maximum.
+        scores = self.local_norm(tokens) @ self.prototypes.T + self.local_bias
+        return DsvaOutput(
+            embedding=functional.normalize(self.embedding_head(pooled).float(), dim=-1),
+            global_scores=self.global_head(pooled).float(),
+            local_scores=scores.amax(1).float(),
+            maps=scores.transpose(1, 2).unflatten(2, (side, side)).float(),
+        )

@@ -1,0 +1,69 @@
+"""Everything a user can choose about a map, checked once; the same names as on the command line."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rszsl.errors import OptionError
+
+DEFAULT_MODEL = "dsva-small"
+FORMAT_NAMES = ("gpkg", "geojson", "parquet", "flatgeobuf")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapOptions:
+    """Options of one map. All have defaults that suit an 8-bit orthophoto.
+
+    Attributes:
+        model: name of a bundled model, or a model folder.
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        batch_size: tiles that the model sees at once.
+        bands: three bands (1-based) as red, green, blue, or one; None by colour interpretation.
+        value_ranges: raw (low, high), one for all bands or one for each; None decides from the scene.
+        crs: CRS of a scene that names none.
+        gsd_m: metres a pixel; None measures it.
+        overlap: fraction of a tile shared with its neighbour, 0 <= overlap < 1.
+        min_valid: a tile with a smaller share of valid pixels is nodata, 0..1.
+        min_confidence: a tile whose best class is less sure is `other`, 0..1; None takes the model's.
+        aoi: vector file; only tiles whose cell overlaps it are planned.
+        format: one of `FORMAT_NAMES`.
+        overwrite: replace an existing output.
+    """
+
+    model: str = DEFAULT_MODEL
+    device: str = "auto"
+    batch_size: int = 32
+    bands: tuple[int, ...] | None = None
+    value_ranges: tuple[tuple[float, float], ...] | None = None
+    crs: str | None = None
+    gsd_m: float | None = None
+    overlap: float = 0.0
+    min_valid: float = 0.5
+    min_confidence: float | None = None
+    aoi: Path | None = None
+    format: str = "gpkg"
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        _check(self.batch_size >= 1, f"--batch-size {self.batch_size} must be at least 1")
+        _check(self.bands is None or len(self.bands) > 0, "--bands is empty; name three bands, or one")
+        _check(self.gsd_m is None or self.gsd_m > 0, f"--gsd {self.gsd_m} must be above 0 (metres a pixel)")
+        _check(
+            0 <= self.overlap < 1,
+            f"--overlap {self.overlap} must be at least 0 and below 1 (fraction of a tile)",
+        )
+        _check(0 <= self.min_valid <= 1, f"--min-valid {self.min_valid} must be from 0 to 1")
+        sure = self.min_confidence
+        _check(sure is None or 0 <= sure <= 1, f"--min-confidence {sure} must be from 0 to 1")
+        _check(self.format in FORMAT_NAMES, f'--format "{self.format}" is none of {", ".join(FORMAT_NAMES)}')
+        for low, high in self.value_ranges or ():
+            _check(low < high, f"--range {low:g},{high:g} must rise from low to high")
+
+    def to_record(self) -> dict[str, Any]:
+        """As JSON values, for the `runs` table."""
+        return asdict(self) | {"aoi": str(self.aoi) if self.aoi else None}
+
+
+def _check(fine: bool, message: str) -> None:
+    if not fine:
+        raise OptionError(message)

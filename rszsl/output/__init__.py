@@ -1,0 +1,1 @@
+"""Results: tables of tiles and regions, styles, and the one writer of vector files."""

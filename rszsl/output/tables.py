@@ -1,0 +1,126 @@
+"""Arrow tables of tiles and regions, with the column names of docs/OUTPUT.md."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import shapely
+from numpy.typing import NDArray
+from pyproj import CRS
+
+from rszsl.classes import OTHER
+from rszsl.labels.assign import RANKS, Status
+from rszsl.labels.collect import STATUSES, SceneLabels
+from rszsl.output.regions import Regions
+from rszsl.scene.grid import Grid
+
+GEOMETRY = "geom"
+DECIMALS = 6
+"""Confidences and contributions are written with this many decimals: float32 carries no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """Words behind the numbers of a `SceneLabels`: classes, their warnings, attributes."""
+
+    classes: tuple[str, ...]
+    class_notes: tuple[str | None, ...]
+    attributes: tuple[str, ...]
+
+
+def tile_table(labels: SceneLabels, grid: Grid, cells: NDArray[np.object_], words: Vocabulary) -> pa.Table:
+    """Make the layer `tiles`: a row for each planned tile.
+
+    A tile that is `other` names its best candidates as second and third choice; its own confidence is the
+    probability that the best of them is absent.
+
+    Args:
+        labels: of n tiles.
+        grid: numbers of `labels.tile_ids` refer to it.
+        cells: object (n,) polygons of the kept cells, in the scene's CRS.
+        words: names of classes and attributes.
+    """
+    boxes = [grid[int(i)].cell for i in labels.tile_ids]
+    names, confidence, margin = _choices(labels, words.classes)
+    labelled = labels.is_status(Status.LABELLED)
+    columns: dict[str, Any] = {
+        "tile_id": labels.tile_ids,
+        "row_px": np.array([b.row_px for b in boxes], dtype="int64"),
+        "col_px": np.array([b.col_px for b in boxes], dtype="int64"),
+        "status": [str(STATUSES[s]) for s in labels.status],
+        "class": names[0],
+        "confidence": _real(confidence[:, 0]),
+        "margin": _real(margin),
+        "similarity": _real(labels.similarity),
+    }
+    for rank in range(1, RANKS):
+        columns |= {f"class_{rank + 1}": names[rank], f"confidence_{rank + 1}": _real(confidence[:, rank])}
+    for rank in range(RANKS):
+        columns[f"attribute_{rank + 1}"] = _names(words.attributes, np.where(labelled, labels.attribute[:, rank], -1))
+        columns[f"contribution_{rank + 1}"] = _real(np.where(labelled, labels.contribution[:, rank], np.nan))
+    columns["valid_fraction"] = _real(labels.valid_fraction)
+    columns["note"] = _notes(labels, words)
+    columns[GEOMETRY] = pa.array(shapely.to_wkb(cells), type=pa.binary())
+    return pa.table(columns)
+
+
+def region_table(regions: Regions, classes: Sequence[str], areas_m2: NDArray[np.float64]) -> pa.Table:
+    """Make the layer `regions`: a row for each connected area of one class.
+
+    Args:
+        regions: of r areas.
+        classes: names of the class numbers.
+        areas_m2: float64 (r,), geodesic.
+    """
+    columns: dict[str, Any] = {
+        "class": pa.array([classes[i] for i in regions.class_id], type=pa.string()),
+        "confidence_mean": _real(regions.confidence_mean),
+        "confidence_max": _real(regions.confidence_max),
+        "tiles": regions.tiles,
+        "area_m2": np.round(areas_m2, 2),
+        GEOMETRY: pa.array(shapely.to_wkb(regions.polygons), type=pa.binary()),
+    }
+    return pa.table(columns)
+
+
+def with_crs(table: pa.Table, crs: CRS) -> pa.Table:
+    """Mark the geometry column as WKB in `crs` (the GeoArrow extension type), as Arrow readers expect."""
+    marks = {
+        "ARROW:extension:name": "geoarrow.wkb",
+        "ARROW:extension:metadata": f'{{"crs": {crs.to_json()}}}',
+    }
+    at = table.schema.get_field_index(GEOMETRY)
+    return table.set_column(at, table.schema.field(at).with_metadata(marks), table.column(at))
+
+
+def _choices(
+    labels: SceneLabels, classes: tuple[str, ...]
+) -> tuple[list[pa.Array], NDArray[np.float32], NDArray[np.float32]]:
+    """Names by rank, confidences (n, 3) and margins (n,), with `other` moved in front where it won."""
+    other = labels.is_status(Status.OTHER)
+    absent = 1 - labels.confidence[:, :1]
+    shifted = np.concatenate([absent, labels.confidence[:, :-1]], axis=1)
+    confidence = np.where(other[:, None], shifted, labels.confidence)
+    order = np.concatenate([np.full((len(other), 1), len(classes)), labels.choice[:, :-1]], axis=1)
+    choice = np.where(other[:, None], order, labels.choice)
+    margin = np.where(other, np.maximum(confidence[:, 0] - confidence[:, 1], 0), labels.margin)
+    return [_names((*classes, OTHER), choice[:, rank]) for rank in range(RANKS)], confidence, margin
+
+
+def _names(words: Sequence[str], numbers: NDArray[np.int64]) -> pa.Array:
+    return pa.array([words[i] if i >= 0 else None for i in numbers], type=pa.string())
+
+
+def _notes(labels: SceneLabels, words: Vocabulary) -> pa.Array:
+    labelled = labels.is_status(Status.LABELLED)
+    notes = [words.class_notes[c] if ok else None for c, ok in zip(labels.choice[:, 0], labelled, strict=True)]
+    for position, reason in labels.failures.items():
+        notes[position] = reason
+    return pa.array(notes, type=pa.string())
+
+
+def _real(values: NDArray[Any]) -> pa.Array:
+    """Rounded float64 with NaN as null."""
+    return pa.array(np.round(values.astype("float64"), DECIMALS), from_pandas=True)

@@ -1,0 +1,195 @@
+"""The one writer of vector files. Everything is written under a temporary name and renamed when it is whole."""
+
+import errno
+import json
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
+import pyogrio
+import pyogrio.errors
+from pyproj import CRS
+
+from rszsl.errors import OutputError
+from rszsl.output.record import RunRecord
+from rszsl.output.styles import regions_qml, tiles_qml
+from rszsl.output.tables import GEOMETRY, with_crs
+
+GPKG_VERSION = "1.2"
+"""GDAL's default, 1.4, makes QGIS 3.22 warn that it may support the file only in part."""
+
+# As QGIS 3.22 writes it.
+LAYER_STYLES = """
+CREATE TABLE layer_styles (
+  id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, f_table_catalog TEXT(256), f_table_schema TEXT(256),
+  f_table_name TEXT(256), f_geometry_column TEXT(256), styleName TEXT(30), styleQML TEXT, styleSLD TEXT,
+  useAsDefault BOOLEAN, description TEXT, owner TEXT(30), ui TEXT(30),
+  update_time DATETIME DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ','now')))
+"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Result:
+    """Everything that is written for one scene."""
+
+    tiles: pa.Table
+    regions: pa.Table
+    record: RunRecord
+    classes: tuple[str, ...]
+    crs: CRS
+
+
+def write_geopackage(result: Result, path: Path) -> None:
+    """Write layers `tiles` and `regions`, table `runs`, styles and metadata."""
+    about = {
+        "tiles": ("Tiles: one kept cell for each planned tile", result.tiles),
+        "regions": ("Regions: adjacent cells of one class", result.regions),
+    }
+    for name, (description, table) in about.items():
+        layer = {"IDENTIFIER": name, "DESCRIPTION": description}
+        metadata = {"dataset_metadata": _summary(result.record)} if name == "tiles" else {"append": True}
+        _write_arrow(table, result.crs, path, "GPKG", layer=name, layer_options=layer, **metadata)
+    pyogrio.write_dataframe(pd.DataFrame([result.record.to_row()]), path, layer="runs", driver="GPKG", append=True)
+    with closing(sqlite3.connect(path)) as db, db:
+        _add_styles(db, {"tiles": tiles_qml(result.classes), "regions": regions_qml(result.classes)})
+
+
+def write_geojson(result: Result, path: Path) -> None:
+    """Write the regions as RFC 7946 GeoJSON, which is always in longitude and latitude."""
+    _write_arrow(result.regions, result.crs, path, "GeoJSON", layer="regions", layer_options={"RFC7946": "YES"})
+
+
+def write_flatgeobuf(result: Result, path: Path) -> None:
+    """Write the regions as FlatGeobuf in the scene's CRS."""
+    _write_arrow(result.regions, result.crs, path, "FlatGeobuf", layer="regions")
+
+
+def write_parquet(result: Result, path: Path) -> None:
+    """Write the regions as GeoParquet 1.0 in the scene's CRS."""
+    column = {"encoding": "WKB", "geometry_types": ["Polygon"], "crs": json.loads(result.crs.to_json())}
+    geo = {"version": "1.0.0", "primary_column": GEOMETRY, "columns": {GEOMETRY: column}}
+    marked = result.regions.replace_schema_metadata({"geo": json.dumps(geo)})
+    pyarrow.parquet.write_table(marked, path)
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """An output format: its suffix, its writer, and whether the record must stand beside it as JSON."""
+
+    suffix: str
+    write: Callable[[Result, Path], None]
+    record_beside: bool = True
+
+
+FORMATS = {
+    "gpkg": Format(".gpkg", write_geopackage, record_beside=False),
+    "geojson": Format(".geojson", write_geojson),
+    "flatgeobuf": Format(".fgb", write_flatgeobuf),
+    "parquet": Format(".parquet", write_parquet),
+}
+
+
+def check_output(path: Path, *, overwrite: bool) -> None:
+    """Refuse, before any work is done, an output that exists or that cannot be written.
+
+    Raises:
+        OutputError: naming the path and the way out.
+    """
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; name a file with --output, or the folder with --out")
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path} exists; give --overwrite to replace it, or another --output")
+    if not path.parent.is_dir():
+        raise OutputError(f"the folder {path.parent} does not exist; create it or name another --output")
+    with writing(path) as part:
+        part.touch()
+        part.unlink()
+
+
+def write_result(result: Result, path: Path, format_name: str) -> None:
+    """Write a result in one of `FORMATS`, whole or not at all.
+
+    Raises:
+        OutputError: where it cannot be written; nothing is left under `path` then but what was there before.
+    """
+    chosen = FORMATS[format_name]
+    with writing(path) as part:
+        chosen.write(result, part)
+        if chosen.record_beside:
+            record = part.with_name(f"{path.name}.run.json")
+            record.write_text(json.dumps(result.record.to_row(), indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path`; when the block ends well, move what it wrote into place.
+
+    Raises:
+        OutputError: for whatever the disk or the driver said.
+    """
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=".rszsl-", dir=path.parent))
+    except OSError as err:
+        raise OutputError(f"cannot write into {path.parent}: {err.strerror}; name another --output") from err
+    try:
+        yield folder / path.name
+        for part in sorted(folder.iterdir(), key=lambda p: p.name == path.name):
+            part.replace(path.parent / part.name)
+    except (OSError, sqlite3.Error, pa.ArrowException, pyogrio.errors.DataSourceError, RuntimeError) as err:
+        raise OutputError(_explain(path, err)) from err
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _explain(path: Path, err: Exception) -> str:
+    full = getattr(err, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "full" in str(err)
+    if full or shutil.disk_usage(path.parent).free < 1_000_000:
+        return f"the disk of {path} is full; free some space or name another --output"
+    return f"cannot write {path}: {err}"
+
+
+def _write_arrow(table: pa.Table, crs: CRS, path: Path, driver: str, **options: Any) -> None:
+    new_file = "append" not in options and driver == "GPKG"
+    pyogrio.write_arrow(
+        with_crs(table, crs),
+        path,
+        driver=driver,
+        geometry_name=GEOMETRY,
+        geometry_type="Polygon",
+        crs=crs.to_wkt(),
+        dataset_options={"VERSION": GPKG_VERSION} if new_file else None,
+        **options,
+    )
+
+
+def _summary(record: RunRecord) -> dict[str, str]:
+    """What QGIS and `ogrinfo` show as the file's metadata."""
+    counts = ", ".join(f"{k} {v}" for k, v in record.counts.items())
+    return {
+        "scene": record.scene,
+        "model": record.model,
+        "model_sha256": record.model_sha256,
+        "tiles": counts,
+    }
+
+
+def _add_styles(db: sqlite3.Connection, styles: dict[str, str]) -> None:
+    """Add one default style a layer, and register the table so that QGIS and GDAL both see it."""
+    db.execute(LAYER_STYLES)
+    db.execute(
+        "INSERT INTO gpkg_contents (table_name, data_type, identifier, description, srs_id)"
+        " VALUES ('layer_styles', 'attributes', 'layer_styles', '', 0)"
+    )
+    db.executemany(
+        "INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name, f_geometry_column, styleName,"
+        " styleQML, styleSLD, useAsDefault, description, owner) VALUES ('', '', ?, ?, ?, ?, '', 1, 'rszsl', '')",
+        [(layer, GEOMETRY, "rszsl", qml) for layer, qml in styles.items()],
+    )
