@@ -16,7 +16,7 @@ EXIT_ERROR, EXIT_USAGE, EXIT_TILES_FAILED, EXIT_INTERRUPTED = 1, 2, 3, 130
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="rszsl")
 def cli() -> None:
-    """Map anything you can name: zero-shot labels for large georeferenced rasters.
+    r"""Map anything you can name: zero-shot labels for large georeferenced rasters.
 
     \b
     rszsl map scene.tif --classes "solar farm,quarry"

@@ -67,9 +67,7 @@ class Canvas:
             return slice(0, 0), slice(0, 0)
         left, top, right, bottom = shape.bounds
         rows, cols = self.height.shape
-        return self._span(top - margin, bottom + margin, rows), self._span(
-            left - margin, right + margin, cols
-        )
+        return self._span(top - margin, bottom + margin, rows), self._span(left - margin, right + margin, cols)
 
     def _span(self, start: float, stop: float, size: int) -> slice:
         first = min(max(math.floor(start / self.gsd), 0), size)
@@ -123,15 +121,11 @@ def block_cover(frame: Frame, u: Floats, v: Floats, gsd: float) -> Floats:
 
 def band_cover(offset: Floats, width: float, gsd: float) -> Floats:
     """The share of each pixel that a band covers, from the metres to the band's middle."""
-    share: Floats = np.clip(
-        (np.float32(width / 2) - np.abs(offset)) / np.float32(gsd) + np.float32(0.5), 0, 1
-    )
+    share: Floats = np.clip((np.float32(width / 2) - np.abs(offset)) / np.float32(gsd) + np.float32(0.5), 0, 1)
     return share
 
 
-def put_block(
-    canvas: Canvas, frame: Frame, colour: Floats, height: float = 0.0, *, ridge: float = 0.0
-) -> None:
+def put_block(canvas: Canvas, frame: Frame, colour: Floats, height: float = 0.0, *, ridge: float = 0.0) -> None:
     """Put a building, car or slab down: flat at `height` metres, or gabled along u up to `ridge` metres."""
     window = canvas.window(frame.polygon(canvas.gsd))
     if window[0].start >= window[0].stop or window[1].start >= window[1].stop:

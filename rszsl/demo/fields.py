@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import shapely
 from shapely import unary_union
 from shapely.geometry.base import BaseGeometry
 
@@ -71,7 +72,7 @@ def _paint_field(canvas: Canvas, field: BaseGeometry, patches: Floats, rng: np.r
 
 def _axes(field: BaseGeometry, x: Floats, y: Floats) -> tuple[Floats, Floats]:
     """Metres along and across the rows, (h, w) each; rows run along the field's longer side."""
-    corners = np.asarray(field.minimum_rotated_rectangle.exterior.coords)
+    corners = shapely.get_coordinates(field.minimum_rotated_rectangle)
     sides = np.diff(corners[:3], axis=0)
     lengths = np.hypot(sides[:, 0], sides[:, 1])
     dx, dy = (sides[lengths.argmax()] / lengths.max()).astype(np.float32)
@@ -95,4 +96,4 @@ def _paint_hedges(canvas: Canvas, fields: list[BaseGeometry], rng: np.random.Gen
     canvas.fill(wheel, SAND * np.float32(0.94), rng, mottle=0.08, opacity=0.85)
     if hedged:
         hedge = unary_union(hedged).buffer(2.2)
-        plant(canvas, hedge, Stand(4.5, 3.2, 5.5, 0.72, BROADLEAF * np.float32(0.92)), rng)
+        plant(canvas, hedge, Stand(4.5, 3.2, 5.5, 0.72, BROADLEAF * np.float32(1.05)), rng)

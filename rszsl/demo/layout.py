@@ -126,7 +126,7 @@ def make_plan(size_px: tuple[int, int], seed: int) -> Plan:
         extent=extent,
         collar=Polygon([(x * sx, y * sy) for x, y in COLLAR]),
         forest=_ragged(affinity.scale(Polygon(FOREST), sx, sy, origin=(0, 0)), rng).intersection(extent),
-        lake=blob(500, 1215, 395, 320, 0.09),
+        lake=blob(500, 1215, 400, 325, 0.13),
         quarry=blob(2450, 385, 350, 310, 0.11),
         town=town,
         town_limit=blob(1510, 1205, 440, 385, 0.06).polygon().intersection(town.polygon()),
@@ -175,11 +175,7 @@ def _halve(frame: Frame, rng: np.random.Generator, depth: int) -> list[Frame]:
     first, second = side * share - gap / 2, side * (1 - share) - gap / 2
     halves = []
     for length, middle in ((first, first / 2 - side / 2), (second, side / 2 - second / 2)):
-        part = (
-            frame.part(middle, 0, length, frame.height)
-            if along
-            else frame.part(0, middle, frame.width, length)
-        )
+        part = frame.part(middle, 0, length, frame.height) if along else frame.part(0, middle, frame.width, length)
         halves += _halve(part, rng, depth + 1)
     return halves
 
@@ -193,7 +189,7 @@ def _smooth(line: LineString) -> LineString:
     return LineString(points)
 
 
-def _ragged(shape: BaseGeometry, rng: np.random.Generator) -> BaseGeometry:
+def _ragged(shape: Polygon, rng: np.random.Generator) -> BaseGeometry:
     """Make an outline uneven by up to 12 m, as the edge of a wood is."""
-    points = np.asarray(shape.segmentize(30).exterior.coords)[:-1]
+    points = np.asarray(shape.segmentize(30.0).exterior.coords)[:-1]
     return Polygon(points + rng.uniform(-12, 12, points.shape)).buffer(0)

@@ -10,6 +10,7 @@ from rszsl.demo.colours import (
     CONIFER,
     DEEP_WATER,
     FOREST_FLOOR,
+    GRASS,
     REEDS,
     SAND,
     SHALLOW_WATER,
@@ -24,7 +25,9 @@ from rszsl.demo.textures import Blob, fractal, grain, mix, smooth_step
 OLD_OAKS = Stand(8.4, 6.6, 20, 0.93, BROADLEAF)
 YOUNG_BEECH = Stand(6.2, 4.8, 17, 0.95, BROADLEAF * np.float32(0.93))
 SPRUCE = Stand(5.2, 3.7, 20, 0.93, CONIFER)
-SHORE_TREES = Stand(7.5, 5.2, 13, 0.8, BROADLEAF)
+SHORE_TREES = Stand(7.5, 5.2, 11, 0.8, BROADLEAF * np.float32(1.05))
+ISLANDS = ((-0.34, -0.2, 42.0), (0.24, 0.28, 55.0), (0.4, -0.34, 30.0))
+"""Where islands lie in the lake, as shares of its radii, and their half width in metres."""
 
 
 def paint_forest(canvas: Canvas, plan: Plan, rng: np.random.Generator) -> None:
@@ -54,9 +57,10 @@ def paint_lake(canvas: Canvas, plan: Plan, rng: np.random.Generator) -> None:
     canvas.paint(window, SAND * np.float32(0.97), beach)
     depth = smooth_step(1 - reach + np.float32(0.07) * cloud, 0.0, 0.3)
     water = mix(SHALLOW_WATER, DEEP_WATER, depth) * (1 + np.float32(0.09) * cloud)
-    ripples = np.float32(0.02) * (grain(reach.shape, 1.1, rng) + shore)
+    ripples = np.float32(0.008) * grain(reach.shape, 1.6, rng) + np.float32(0.02) * shore
     canvas.paint(window, water * (1 + ripples), smooth_step(-reach, -0.992, -0.98))
     _paint_shore(canvas, lake, window, shore, rng)
+    _put_islands(canvas, lake, rng)
     _put_jetties(canvas, lake, rng)
 
 
@@ -69,6 +73,19 @@ def _paint_shore(canvas: Canvas, lake: Blob, window: Window, shore: Floats, rng:
     keep = np.zeros_like(canvas.height)
     keep[window] = fractal(reach.shape, 120 / canvas.gsd, rng, 3) > -0.05
     plant(canvas, belt, SHORE_TREES, rng, keep=keep)
+
+
+def _put_islands(canvas: Canvas, lake: Blob, rng: np.random.Generator) -> None:
+    """Put three wooded islands with shallow water around them into the lake."""
+    for u, v, size in ISLANDS:
+        x, y = lake.x + u * lake.radius_x, lake.y + v * lake.radius_y
+        island = Blob(x, y, size * 1.4, size, lake.phases[::-1], 0.16)
+        window = canvas.window(island.polygon(2.3))
+        reach = island.reach(*canvas.xy(window))
+        canvas.paint(window, SHALLOW_WATER, smooth_step(-reach, -2.2, -1.0) * np.float32(0.75))
+        canvas.paint(window, SAND * np.float32(0.93), smooth_step(-reach, -1.12, -1.0))
+        canvas.fill(island.polygon(0.92), GRASS, rng, mottle=0.1)
+        plant(canvas, island.polygon(0.8), SHORE_TREES, rng)
 
 
 def _put_jetties(canvas: Canvas, lake: Blob, rng: np.random.Generator) -> None:

@@ -69,20 +69,18 @@ def plant(
     if not where.any():
         return
     near = canvas.cover(shape.buffer(stand.radius * 1.3, quad_segs=2), window) > 0
-    at = np.nonzero(near)
+    rows, cols = np.nonzero(near)
     trees = sow(where.shape, stand, canvas.gsd, where if keep is None else where * keep[window], rng)
-    rough = grain(where.shape, 0.8, rng)[at]
-    crown, alpha, best = crowns_at((at[0], at[1]), trees, rough, stand.spacing / canvas.gsd)
+    rough = grain(where.shape, 0.8, rng)[rows, cols]
+    crown, alpha, best = crowns_at((rows, cols), trees, rough, stand.spacing / canvas.gsd)
     leaf = trees.colour.reshape(-1, 3)[best].T * (1 + 0.07 * rough)
     colour, height = canvas.colour[:, *window], canvas.height[window]
-    under = colour[:, *at]
-    colour[:, *at] = under + (leaf - under) * alpha
-    height[at] += np.where(alpha > 0.5, crown, 0)
+    under = colour[:, rows, cols]
+    colour[:, rows, cols] = under + (leaf - under) * alpha
+    height[rows, cols] += np.where(alpha > 0.5, crown, 0)
 
 
-def crowns_at(
-    at: Pixels, trees: Lattice, rough: Floats, step: float
-) -> tuple[Floats, Floats, NDArray[np.intp]]:
+def crowns_at(at: Pixels, trees: Lattice, rough: Floats, step: float) -> tuple[Floats, Floats, NDArray[np.intp]]:
     """Find the highest crown over each of n pixels.
 
     Returns:

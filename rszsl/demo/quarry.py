@@ -23,7 +23,7 @@ from rszsl.demo.plants import Stand, plant
 from rszsl.demo.textures import Blob, fractal, grain, mix, smooth_step
 
 BENCH_M, BENCHES = 9.0, 5
-FACE = 0.3
+FACE = 0.36
 """The share of a bench that its face takes."""
 
 
@@ -33,11 +33,14 @@ def paint_quarry(canvas: Canvas, plan: Plan, rng: np.random.Generator) -> None:
     window = canvas.window(pit.polygon(1.15), 5)
     reach = pit.reach(*canvas.xy(window))
     rough = fractal(reach.shape, 110 / canvas.gsd, rng, 5)
-    level, face = benches((1 - (reach + np.float32(0.10) * rough)) * np.float32(6.2))
-    fine = fractal(reach.shape, 9, rng, 3)
-    canvas.height[window] -= (level * np.float32(BENCH_M) + fine * np.float32(0.7)) * (reach < 1)
+    steps = (1 - (reach + np.float32(0.1) * rough)) * np.float32(6.2)
+    level, face = benches(steps)
+    fine = fractal(reach.shape, 14, rng, 4)
+    canvas.height[window] -= (level * np.float32(BENCH_M) + fine * (np.float32(0.25) + face)) * (reach < 1)
     edge = smooth_step(-reach + np.float32(0.05) * rough, -1.0, -0.97)
     canvas.paint(window, _rock(reach, rough, fine, face, rng), edge)
+    worn = smooth_step(-np.abs(steps % 1 - np.float32(0.66)), -0.13, -0.05) * (steps > 0.9) * (steps < BENCHES)
+    canvas.paint(window, RAMP, worn * np.clip(np.float32(0.4) + np.float32(0.4) * rough, 0, 0.7))
     _paint_pond(canvas, pit, window, rough)
     _paint_tracks(canvas, plan, rng)
     _put_heaps(canvas, pit, rng)
@@ -64,9 +67,9 @@ def benches(steps: Floats) -> tuple[Floats, Floats]:
 
 def _rock(reach: Floats, rough: Floats, fine: Floats, face: Floats, rng: np.random.Generator) -> Floats:
     """Colour (3, h, w): stained floor, dark streaked faces, brown overburden under the rim."""
-    stains = fractal(reach.shape, 60, rng, 5)
-    rock = mix(ROCK, ROCK_FACE, np.clip(face * (0.75 + 0.4 * fine) + 0.28 * stains + 0.15 * fine, 0, 1))
-    rock *= 1 + np.float32(0.06) * grain(reach.shape, 0.8, rng) + np.float32(0.05) * stains
+    stains = fractal(reach.shape, 80, rng, 5)
+    rock = mix(ROCK, ROCK_FACE, np.clip(face * (0.8 + 0.5 * fine) + 0.35 * stains + 0.12 * fine, 0, 1))
+    rock *= 1 + np.float32(0.03) * grain(reach.shape, 0.8, rng) + np.float32(0.07) * stains
     top = smooth_step(reach + np.float32(0.12) * rough, 0.80, 0.92) * np.float32(0.85)
     brown: Floats = rock + (OVERBURDEN[:, None, None] * (1 + np.float32(0.1) * fine) - rock) * top
     return brown
@@ -86,14 +89,10 @@ def _paint_pond(canvas: Canvas, pit: Blob, window: Window, rough: Floats) -> Non
 def _paint_tracks(canvas: Canvas, plan: Plan, rng: np.random.Generator) -> None:
     """Lead the haul road into the pit and on, along a bench, in a spiral to the floor."""
     pit = plan.quarry
-    turns = np.linspace(2.2, 7.4, 60)
-    out = np.linspace(0.8, 0.42, 60)
-    spiral = [
-        (pit.x + math.cos(t) * r * pit.radius_x, pit.y + math.sin(t) * r * pit.radius_y)
-        for t, r in zip(turns, out)
-    ]
+    turns, out = np.linspace(2.1, 5.6, 60), np.linspace(0.82, 0.42, 60)
+    points = np.stack([pit.x + np.cos(turns) * out * pit.radius_x, pit.y + np.sin(turns) * out * pit.radius_y], axis=1)
     canvas.fill(plan.haul_road.buffer(5.5), RAMP, rng, mottle=0.08)
-    canvas.fill(LineString(spiral).buffer(5), RAMP, rng, mottle=0.08, opacity=0.75)
+    canvas.fill(LineString(points).buffer(5), RAMP, rng, mottle=0.08, opacity=0.75)
 
 
 def _put_heaps(canvas: Canvas, pit: Blob, rng: np.random.Generator) -> None:

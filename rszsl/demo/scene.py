@@ -64,9 +64,7 @@ def write_demo_scene(path: Path, *, seed: int = 7) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         _write(path, pixels)
     except (OSError, rasterio.errors.RasterioError) as err:
-        raise OutputError(
-            f"cannot write the demo scene to {path}: {err}; choose a folder you can write to"
-        ) from err
+        raise OutputError(f"cannot write the demo scene to {path}: {err}; choose a folder you can write to") from err
     return path
 
 
@@ -91,7 +89,5 @@ def _write(path: Path, pixels: NDArray[np.uint8]) -> None:
     with rasterio.open(path, "w", **profile) as file:
         file.write(pixels)
         file.colorinterp = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
-        file.update_tags(
-            TIFFTAG_IMAGEDESCRIPTION="Painted by rszsl demo; not a real place", AREA_OR_POINT="Area"
-        )
+        file.update_tags(TIFFTAG_IMAGEDESCRIPTION="Painted by rszsl demo; not a real place", AREA_OR_POINT="Area")
         file.build_overviews([2, 4, 8], Resampling.average)

@@ -1,5 +1,7 @@
 """The industrial area: halls, yards, car parks, containers and lorries."""
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 from shapely import Point, shortest_line
@@ -20,9 +22,9 @@ def paint_works(canvas: Canvas, plan: Plan, rng: np.random.Generator) -> None:
     canvas.fill(shortest_line(gate, plan.main_road).buffer(5), OLD_ASPHALT, rng)
     canvas.fill(works.polygon(), OLD_ASPHALT, rng, mottle=0.08)
     cols = _cut(works.width, 250, rng)
-    for left, right in zip(cols[:-1], cols[1:], strict=True):
+    for left, right in pairwise(cols):
         rows = _cut(works.height, 190, rng)
-        for top, bottom in zip(rows[:-1], rows[1:], strict=True):
+        for top, bottom in pairwise(rows):
             middle = (left + right) / 2, (top + bottom) / 2
             _paint_plot(canvas, works.part(*middle, right - left - STREET_M, bottom - top - STREET_M), rng)
     plant(canvas, works.polygon(2).difference(works.polygon(-6)), EDGE_TREES, rng)
@@ -31,11 +33,12 @@ def paint_works(canvas: Canvas, plan: Plan, rng: np.random.Generator) -> None:
 def _cut(length: float, step: float, rng: np.random.Generator) -> NDArray[np.float64]:
     """Cut `length`, centred on 0, into pieces of about `step` metres."""
     sizes = rng.uniform(0.75, 1.25, max(1, round(length / step)))
-    return np.concatenate([[0], np.cumsum(sizes)]) / sizes.sum() * length - length / 2
+    cuts: NDArray[np.float64] = np.concatenate([[0], np.cumsum(sizes)]) / sizes.sum() * length - length / 2
+    return cuts
 
 
 def _paint_plot(canvas: Canvas, plot: Frame, rng: np.random.Generator) -> None:
-    """Paint one plot: a verge, a yard, one or two halls, and a car park or a store, and lorries at the dock."""
+    """Paint one plot: a verge, a yard, one or two halls, a car park or a store, and lorries at the dock."""
     canvas.fill(plot.polygon(), GRASS, rng, mottle=0.1)
     ground = (ASPHALT, OLD_ASPHALT, CONCRETE)[rng.integers(3)] * np.float32(rng.uniform(0.95, 1.1))
     canvas.fill(plot.polygon(-5), ground, rng, mottle=0.14)
@@ -48,9 +51,7 @@ def _paint_plot(canvas: Canvas, plot: Frame, rng: np.random.Generator) -> None:
             _put_hall(canvas, plot.part(flip * plot.width * 0.12, v * depth, wide, depth * 0.4), rng)
     side = plot.part(-flip * plot.width * 0.33, 0, plot.width * 0.24, depth)
     (_paint_car_park if rng.random() < 0.55 else _paint_store)(canvas, side, rng)
-    _put_lorries(
-        canvas, plot.part(flip * plot.width * 0.13, plot.height / 2 - 14, plot.width * 0.55, 16), rng
-    )
+    _put_lorries(canvas, plot.part(flip * plot.width * 0.13, plot.height / 2 - 14, plot.width * 0.55, 16), rng)
 
 
 def _put_hall(canvas: Canvas, hall: Frame, rng: np.random.Generator) -> None:

@@ -39,12 +39,12 @@ def measure_gsd(transform: Affine, crs: CRS, height_px: int, width_px: int) -> G
         SceneError: where neither gives a positive length.
     """
     row, col = height_px / 2, width_px / 2
-    corners = [transform @ (col, row), transform @ (col, row + 1), transform @ (col + 1, row)]
+    xs, ys = pixel_to_xy(transform, np.array([row, row + 1, row]), np.array([col, col, col + 1]))
     try:
         to_lonlat = Transformer.from_crs(crs, WGS84, always_xy=True)
-        (x0, y0), (x1, y1), (x2, y2) = [to_lonlat.transform(x, y, errcheck=True) for x, y in corners]
+        (lon, down_lon, right_lon), (lat, down_lat, right_lat) = to_lonlat.transform(xs, ys, errcheck=True)
         geod = Geod(ellps="WGS84")
-        gsd = Gsd(abs(geod.inv(x0, y0, x1, y1)[2]), abs(geod.inv(x0, y0, x2, y2)[2]))
+        gsd = Gsd(geod.inv(lon, lat, down_lon, down_lat)[2], geod.inv(lon, lat, right_lon, right_lat)[2])
     except ProjError:
         unit_m = crs.axis_info[0].unit_conversion_factor if crs.axis_info else 1.0
         gsd = Gsd(math.hypot(transform.b, transform.e) * unit_m, math.hypot(transform.a, transform.d) * unit_m)
@@ -68,8 +68,7 @@ def cell_polygons(grid: Grid, transform: Affine) -> NDArray[np.object_]:
     upper_left, upper_right = xy[:-1, :-1], xy[:-1, 1:]
     lower_left, lower_right = xy[1:, :-1], xy[1:, 1:]
     rings = np.stack([upper_left, lower_left, lower_right, upper_right, upper_left], axis=2)
-    polygons: NDArray[np.object_] = shapely.polygons(rings.reshape(n_rows * n_cols, 5, 2))
-    return polygons
+    return np.asarray(shapely.polygons(rings.reshape(n_rows * n_cols, 5, 2)))
 
 
 def pixel_to_xy(

@@ -47,9 +47,8 @@ class SceneDataset(RasterDataset):
         self.cache = True
         transform = self.scene.transform
         self._res = (abs(transform.a), abs(transform.e))
-        x0, y0 = transform @ (0, 0)
-        x1, y1 = transform @ (self.scene.width_px, self.scene.height_px)
-        footprint = shapely.box(min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
+        x, y = self.slices(Box(0, 0, self.scene.height_px, self.scene.width_px))
+        footprint = shapely.box(x.start, y.start, x.stop, y.stop)
         interval = pd.IntervalIndex.from_tuples([(self.mint, self.maxt)], closed="both", name="datetime")
         crs = RasterioCRS.from_wkt(self.scene.crs.to_wkt())
         self.index = gpd.GeoDataFrame({"filepath": [self.paths]}, index=interval, geometry=[footprint], crs=crs)
@@ -77,12 +76,15 @@ class SceneDataset(RasterDataset):
         }
         return sample if self.transforms is None else self.transforms(sample)
 
-    def slices(self, window: Box, *, height_px: int, width_px: int) -> tuple[slice, slice]:
-        """Give the query of a window that is to be read as `height_px` x `width_px`; the inverse of indexing."""
+    def slices(
+        self, window: Box, *, height_px: int | None = None, width_px: int | None = None
+    ) -> tuple[slice, slice]:
+        """Give the query of a window, read as `height_px` x `width_px` (default: its own pixels)."""
         transform = self.scene.transform
         x = sorted(transform.c + transform.a * col for col in (window.col_px, window.end_col_px))
         y = sorted(transform.f + transform.e * row for row in (window.row_px, window.end_row_px))
-        x_step, y_step = (x[1] - x[0]) / width_px, (y[1] - y[0]) / height_px
+        x_step = (x[1] - x[0]) / (width_px or window.width_px)
+        y_step = (y[1] - y[0]) / (height_px or window.height_px)
         return slice(x[0], x[1], x_step), slice(y[0], y[1], y_step)
 
     def _window(self, x: slice, y: slice) -> Box:

@@ -19,6 +19,8 @@ from rszsl.training.phrases import KnownPhrases
 
 Floats = NDArray[np.float32]
 CONTRAST_TEMPERATURE = 0.05
+PHRASE_LR = 2e-3
+SPARSE_TABLES = frozenset({"words.weight", "word_weights.weight", "grams.weight"})
 MAX_WORDS = 6
 MAX_GRAMS = 36
 WORD_DROPOUT = 0.15
@@ -94,9 +96,10 @@ class PhraseNet(nn.Module):
 
     def __init__(self, words: int, grams: int, width: int, hidden: int) -> None:
         super().__init__()
-        self.words = nn.Embedding(words, width)
-        self.word_weights = nn.Embedding(words, 1)
-        self.grams = nn.Embedding(grams + 1, width, padding_idx=grams)  # the last row pads
+        # Sparse: a batch touches a few of the rows, and Adam over all of them would take most of the time.
+        self.words = nn.Embedding(words, width, sparse=True)
+        self.word_weights = nn.Embedding(words, 1, sparse=True)
+        self.grams = nn.Embedding(grams + 1, width, padding_idx=grams, sparse=True)  # the last row pads
         self.gram_weight = nn.Parameter(torch.zeros(1))
         self.linear = nn.Linear(width, TEXT_DIM, bias=False)
         self.inner = nn.Linear(width, hidden)
@@ -181,18 +184,21 @@ def train_phrases(
     initialise(net, vocabulary, data)
     ids, spelt, present = pack(data.phrases, vocabulary, grams)
     targets, weights = torch.from_numpy(data.targets), torch.from_numpy(data.weights)
-    optimizer = torch.optim.Adam(net.parameters(), lr=2e-3)
     batches = len(ids) // 512
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=epochs * batches)
+    tables = [p for name, p in net.named_parameters() if name in SPARSE_TABLES]
+    rest = [p for name, p in net.named_parameters() if name not in SPARSE_TABLES]
+    optimizers = [torch.optim.SparseAdam(tables, lr=PHRASE_LR), torch.optim.Adam(rest, lr=PHRASE_LR)]
+    schedules = [torch.optim.lr_scheduler.CosineAnnealingLR(o, epochs * batches) for o in optimizers]
     for epoch in range(epochs):
         order, total = torch.randperm(len(ids)), 0.0
         for rows in order[: batches * 512].view(batches, 512):
             dropped = ids[rows].masked_fill(torch.rand(512, MAX_WORDS) < WORD_DROPOUT, -1)
             loss = phrase_loss(net(dropped, spelt[rows], present[rows]), targets[rows], weights[rows])
-            optimizer.zero_grad()
+            net.zero_grad()
             loss.backward()
-            optimizer.step()
-            schedule.step()
+            for optimizer, schedule in zip(optimizers, schedules, strict=True):
+                optimizer.step()
+                schedule.step()
             total += float(loss.detach())
         if epoch % 5 == 4 or epoch == epochs - 1:
             log(f"text: epoch {epoch + 1} of {epochs}, loss {total / batches:.3f}")
