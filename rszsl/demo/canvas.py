@@ -87,7 +87,8 @@ class Canvas:
         shapes = [s for s in ([shape] if isinstance(shape, BaseGeometry) else shape) if not s.is_empty]
         if not shapes or h * w == 0:
             return np.zeros((h, w), dtype=np.float32)
-        fine = Affine.scale(self.gsd / SUPERSAMPLING) * Affine.translation(cols.start * 2, rows.start * 2)
+        step = self.gsd / SUPERSAMPLING
+        fine = Affine(step, 0, cols.start * self.gsd, 0, step, rows.start * self.gsd)
         size = (h * SUPERSAMPLING, w * SUPERSAMPLING)
         burnt: NDArray[np.uint8] = features.rasterize(shapes, out_shape=size, transform=fine, dtype="uint8")
         quarters = burnt[::2, ::2] + burnt[1::2, ::2] + burnt[::2, 1::2] + burnt[1::2, 1::2]
@@ -110,7 +111,7 @@ class Canvas:
         """Paint `shape` in one `colour` (3,), mottled by the share `mottle`."""
         window = self.window(shape, 2)
         alpha = self.cover(shape, window) * np.float32(opacity)
-        tone = 1 + np.float32(mottle) * fractal(alpha.shape, 16, rng)
+        tone = 1 + np.float32(mottle) * fractal(alpha.shape, 16, rng, 2)
         self.paint(window, colour[:, None, None] * tone, alpha)
 
 

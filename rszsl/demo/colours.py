@@ -24,8 +24,8 @@ CONIFER = rgbs((66, 78, 56), (58, 70, 52), (72, 82, 58), (62, 74, 52))
 SCRUB = rgbs((92, 94, 62), (80, 86, 58), (104, 100, 68))
 LAWNS = rgbs((106, 118, 78), (118, 124, 84), (96, 110, 70), (132, 130, 92), (112, 116, 84))
 
-DEEP_WATER, SHALLOW_WATER = rgb(58, 77, 76), rgb(100, 110, 90)
-ROCK, ROCK_FACE, RAMP = rgb(190, 180, 158), rgb(132, 120, 102), rgb(208, 200, 182)
+DEEP_WATER, SHALLOW_WATER = rgb(44, 62, 64), rgb(92, 102, 80)
+ROCK, ROCK_FACE, RAMP = rgb(190, 180, 158), rgb(122, 112, 96), rgb(210, 202, 184)
 OVERBURDEN = rgb(166, 138, 104)
 POND, POND_EDGE, POOL = rgb(92, 138, 136), rgb(146, 176, 164), rgb(110, 176, 190)
 

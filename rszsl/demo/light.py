@@ -17,8 +17,9 @@ HIGHEST = 30.0
 SHADE = np.asarray([0.38, 0.41, 0.455], dtype=np.float32)
 """Skylight alone: what a full shadow leaves of red, green and blue."""
 HAZE = np.asarray([0.045, 0.055, 0.07], dtype=np.float32)
-BLUR_PX = 0.62
-NOISE = 0.008
+BLUR_PX = 0.52
+NOISE = 0.013
+"""Shot noise: the deviation at full brightness; it falls with the root of the brightness."""
 
 
 def shadow(height: Floats, gsd: float) -> Floats:
@@ -72,6 +73,6 @@ def expose(canvas: Canvas, rng: np.random.Generator) -> NDArray[np.uint8]:
         shade, haze = SHADE[band], HAZE[band]
         light = albedo * (shade + (1 - shade) * sun) * (1 - haze) + haze
         light = ndimage.gaussian_filter(light, BLUR_PX, truncate=2.5)
-        light += noise * np.float32(NOISE) * np.float32(0.8 + 0.2 * band)
+        light += noise * np.sqrt(light) * np.float32(NOISE * (0.8 + 0.2 * band))
         picture[band] = np.clip(light * 255 + np.float32(0.5), 1, 255).astype(np.uint8)
     return picture

@@ -55,7 +55,7 @@ def paint_lake(canvas: Canvas, plan: Plan, rng: np.random.Generator) -> None:
     reach = lake.reach(x, y) + np.float32(0.012) * shore
     beach = smooth_step(-np.abs(reach - 1), -0.035, -0.02) * np.clip(0.7 + shore, 0.15, 1)
     canvas.paint(window, SAND * np.float32(0.97), beach)
-    depth = smooth_step(1 - reach + np.float32(0.07) * cloud, 0.0, 0.3)
+    depth = smooth_step(1 - reach + np.float32(0.07) * cloud, 0.0, 0.2)
     water = mix(SHALLOW_WATER, DEEP_WATER, depth) * (1 + np.float32(0.09) * cloud)
     ripples = np.float32(0.008) * grain(reach.shape, 1.6, rng) + np.float32(0.02) * shore
     canvas.paint(window, water * (1 + ripples), smooth_step(-reach, -0.992, -0.98))
@@ -80,9 +80,9 @@ def _put_islands(canvas: Canvas, lake: Blob, rng: np.random.Generator) -> None:
     for u, v, size in ISLANDS:
         x, y = lake.x + u * lake.radius_x, lake.y + v * lake.radius_y
         island = Blob(x, y, size * 1.4, size, lake.phases[::-1], 0.16)
-        window = canvas.window(island.polygon(2.3))
+        window = canvas.window(island.polygon(1.8))
         reach = island.reach(*canvas.xy(window))
-        canvas.paint(window, SHALLOW_WATER, smooth_step(-reach, -2.2, -1.0) * np.float32(0.75))
+        canvas.paint(window, SHALLOW_WATER, smooth_step(-reach, -1.7, -1.0) * np.float32(0.7))
         canvas.paint(window, SAND * np.float32(0.93), smooth_step(-reach, -1.12, -1.0))
         canvas.fill(island.polygon(0.92), GRASS, rng, mottle=0.1)
         plant(canvas, island.polygon(0.8), SHORE_TREES, rng)

@@ -23,7 +23,7 @@ from rszsl.demo.plants import Stand, plant
 from rszsl.demo.textures import Blob, fractal, grain, mix, smooth_step
 
 BENCH_M, BENCHES = 9.0, 5
-FACE = 0.36
+FACE = 0.26
 """The share of a bench that its face takes."""
 
 
@@ -41,8 +41,8 @@ def paint_quarry(canvas: Canvas, plan: Plan, rng: np.random.Generator) -> None:
     canvas.paint(window, _rock(reach, rough, fine, face, rng), edge)
     worn = smooth_step(-np.abs(steps % 1 - np.float32(0.66)), -0.13, -0.05) * (steps > 0.9) * (steps < BENCHES)
     canvas.paint(window, RAMP, worn * np.clip(np.float32(0.4) + np.float32(0.4) * rough, 0, 0.7))
-    _paint_pond(canvas, pit, window, rough)
     _paint_tracks(canvas, plan, rng)
+    _paint_pond(canvas, pit, window, rough)
     _put_heaps(canvas, pit, rng)
     _put_crusher(canvas, pit)
     rim = pit.polygon(1.05).difference(pit.polygon(0.97)).difference(plan.haul_road.buffer(12))
@@ -60,9 +60,9 @@ def benches(steps: Floats) -> tuple[Floats, Floats]:
     """
     steps = np.clip(steps, 0, BENCHES)
     whole = np.floor(steps)
-    rise = smooth_step(steps - whole, 0.0, FACE)
+    rise = np.clip((steps - whole) / np.float32(FACE), 0, 1)
     level: Floats = np.clip(whole - 1 + rise, 0, None)
-    return level, np.sqrt(4 * rise * (1 - rise)) * (steps >= 1)
+    return level, np.clip(12 * rise * (1 - rise), 0, 1) * (steps >= 1)
 
 
 def _rock(reach: Floats, rough: Floats, fine: Floats, face: Floats, rng: np.random.Generator) -> Floats:
@@ -87,12 +87,22 @@ def _paint_pond(canvas: Canvas, pit: Blob, window: Window, rough: Floats) -> Non
 
 
 def _paint_tracks(canvas: Canvas, plan: Plan, rng: np.random.Generator) -> None:
-    """Lead the haul road into the pit and on, along a bench, in a spiral to the floor."""
+    """Lead the haul road into the pit and on in a spiral, and leave ruts on the benches."""
     pit = plan.quarry
-    turns, out = np.linspace(2.1, 5.6, 60), np.linspace(0.82, 0.42, 60)
-    points = np.stack([pit.x + np.cos(turns) * out * pit.radius_x, pit.y + np.sin(turns) * out * pit.radius_y], axis=1)
     canvas.fill(plan.haul_road.buffer(5.5), RAMP, rng, mottle=0.08)
-    canvas.fill(LineString(points).buffer(5), RAMP, rng, mottle=0.08, opacity=0.75)
+    canvas.fill(_arc(pit, (2.1, 5.6), (0.82, 0.42)).buffer(5), RAMP, rng, mottle=0.08, opacity=0.75)
+    for tone in (RAMP, ROCK_FACE) * 12:
+        start, end = rng.uniform(0.3, 0.85, 2)
+        turn = rng.uniform(0, 2 * math.pi)
+        wheels = _arc(pit, (turn, turn + rng.uniform(0.3, 1.4)), (start, end)).buffer(2.4).boundary
+        canvas.fill(wheels.buffer(0.6), tone, rng, opacity=0.4)
+
+
+def _arc(pit: Blob, turns: tuple[float, float], out: tuple[float, float]) -> LineString:
+    """A curve around the pit's centre, from one angle (radians) and share of the radius to another."""
+    turn, share = np.linspace(*turns, 40), np.linspace(*out, 40)
+    x = pit.x + np.cos(turn) * share * pit.radius_x
+    return LineString(np.stack([x, pit.y + np.sin(turn) * share * pit.radius_y], axis=1))
 
 
 def _put_heaps(canvas: Canvas, pit: Blob, rng: np.random.Generator) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, Resampling
-from rasterio.transform import from_origin
+from rasterio.transform import Affine
 
 from rszsl.demo import fields, nature, quarry, roads, solar, town, works
 from rszsl.demo.canvas import Canvas
@@ -54,17 +54,17 @@ def _hide_collar(canvas: Canvas, plan: Plan, picture: NDArray[np.uint8]) -> None
 
 
 def write_demo_scene(path: Path, *, seed: int = 7) -> Path:
-    """Write the scene as a tiled, deflated GeoTIFF with overviews.
+    """Write the scene as a tiled, deflated GeoTIFF with overviews; a file at `path` is replaced.
 
     Raises:
         OutputError: where `path` cannot be written.
     """
-    pixels = paint_scene(seed=seed)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(path, pixels)
+        _write(path, paint_scene(seed=seed))
     except (OSError, rasterio.errors.RasterioError) as err:
-        raise OutputError(f"cannot write the demo scene to {path}: {err}; choose a folder you can write to") from err
+        text = f"cannot write the demo scene to {path}: {err}; choose a folder you can write to"
+        raise OutputError(text) from err
     return path
 
 
@@ -76,7 +76,7 @@ def _write(path: Path, pixels: NDArray[np.uint8]) -> None:
         "width": pixels.shape[2],
         "dtype": "uint8",
         "crs": CRS,
-        "transform": from_origin(*ORIGIN, GSD, GSD),
+        "transform": Affine(GSD, 0, ORIGIN[0], 0, -GSD, ORIGIN[1]),
         "nodata": NODATA,
         "photometric": "RGB",
         "tiled": True,

@@ -53,8 +53,7 @@ def _put_panels(canvas: Canvas, block: Frame, rng: np.random.Generator) -> None:
     tones = rng.normal(0, 0.06, (64, 64)).astype(np.float32)
     tone = tones[(v // PITCH).astype(np.intp) % 64, (u // TABLE).astype(np.intp) % 64]
     shine = smooth_step(row, -DEPTH / 2, DEPTH / 2) * np.float32(0.3) + np.float32(0.15) + tone
-    frames = band_cover(row, 0.25, canvas.gsd) + np.float32(0.6) * band_cover(
-        table % np.float32(6.5) - 3, 0.2, canvas.gsd
-    )
-    canvas.paint(window, mix(PANEL, PANEL_LIGHT, shine + np.float32(0.5) * frames), alpha)
+    joints = band_cover(table % np.float32(6.5) - np.float32(3), 0.2, canvas.gsd)
+    frames = (band_cover(row, 0.25, canvas.gsd) + np.float32(0.6) * joints) * np.float32(0.5)
+    canvas.paint(window, mix(PANEL, PANEL_LIGHT, (shine + frames).astype(np.float32)), alpha)
     canvas.height[window] += np.where(alpha > 0.5, np.float32(PANEL_HEIGHT), 0)

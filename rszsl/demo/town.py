@@ -36,7 +36,8 @@ def paint_town(canvas: Canvas, plan: Plan, rng: np.random.Generator) -> None:
 
 def _grid(town: Frame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Where streets run along u (their v) and cross streets along v (their u), in the town's metres."""
-    rows = np.arange(STREET_M / 2 - town.height / 2, town.height / 2 - STREET_M / 4, STREET_M)
+    count = max(1, int(town.height / STREET_M))
+    rows = (np.arange(count) - (count - 1) / 2) * STREET_M
     edge = town.width / 2 - 6
     return rows, np.linspace(-edge, edge, max(2, round(town.width / BLOCK_M) + 1))
 

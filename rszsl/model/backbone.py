@@ -22,6 +22,7 @@ def build_backbone(*, input_px: int, embed_dim: int, depth: int, heads: int) -> 
     trunk = timm.create_model(TRUNK, features_only=True, out_indices=(4,), bn_eps=TRUNK_BN_EPS)
     return VisionTransformer(
         img_size=input_px,
+        patch_size=1,  # of the feature map: a token a cell
         num_classes=0,
         global_pool="",
         class_token=False,

@@ -1,8 +1,7 @@
 """What the teacher says of attributes: image embeddings to the text space, attribute scores, class rows (METHOD A).
 
 No attribute is labelled by hand. The teacher's image tower and the text vectors live in two spaces (ViT-B/16 and
-ViT-B/32), so a ridge fitted on the names known in both carries images over; no image takes part in it, and it holds
-for concepts that were never seen.
+ViT-B/32), so a ridge fitted on the names known in both carries images over; the seen concepts correct it a little.
 """
 
 import tomllib
@@ -58,18 +57,31 @@ class ImageBridge:
 
 
 def fit_bridge(
-    anchors_b16: Floats, anchors_b32: Floats, image_mean: Floats, *, ridge: float
+    anchors_b16: Floats,
+    anchors_b32: Floats,
+    *,
+    seen_images: Floats,
+    seen_names: Floats,
+    image_mean: Floats,
+    ridge: float,
+    seen_weight: float,
 ) -> ImageBridge:
-    """Fit the bridge on names known in both spaces, each centred on the names' own mean.
+    """Fit the bridge on names known in both spaces, with the seen concepts as a small correction.
+
+    With more weight the seen concepts win over every name that was never seen: at `seen_weight` 0.02 the unseen gain
+    6 points among themselves, at 0.5 they are hardly ever chosen beside seen ones.
 
     Args:
-        anchors_b16: (n, 512), text vectors of the names in the teacher's space.
-        anchors_b32: (n, 512), text vectors of the same names in the text side's space.
+        anchors_b16: (n, 512), centred unit text vectors of the names in the teacher's space.
+        anchors_b32: (n, 512), centred unit text vectors of the same names in the text side's space.
+        seen_images: (C, 512), centred unit mean image of each seen concept.
+        seen_names: (C, 512), centred unit text vectors of the seen concepts' names.
         image_mean: (512,), the mean training image in the teacher's space.
-        ridge: the penalty; the anchors' mean squared length times this.
+        ridge: penalty on the squared length of the matrix; a name counts 1.
+        seen_weight: what a seen concept counts.
     """
-    x = unit(anchors_b16 - anchors_b16.mean(0)).astype("float64")
-    y = unit(anchors_b32 - anchors_b32.mean(0)).astype("float64")
+    x = np.concatenate([anchors_b16, np.sqrt(seen_weight) * seen_images]).astype("float64")
+    y = np.concatenate([anchors_b32, np.sqrt(seen_weight) * seen_names]).astype("float64")
     dual = np.linalg.solve(x @ x.T + ridge * np.eye(len(x)), y)
     return ImageBridge(image_mean, np.asarray(x.T @ dual, dtype="float32"))
 

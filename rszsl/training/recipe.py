@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rszsl.errors import TrainingError
+from rszsl.training.losses import LossWeights
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,21 @@ class TextRecipe:
 
 
 @dataclass(frozen=True, slots=True)
+class AlignmentRecipe:
+    """How images meet names.
+
+    Attributes:
+        ridge: penalty of the bridge from the teacher's space to the text space.
+        seen_weight: what a seen concept counts in the bridge, beside 1 for a name known in both spaces.
+        row_penalty: penalty of the coefficients that rebuild a name from the attributes.
+    """
+
+    ridge: float
+    seen_weight: float
+    row_penalty: float
+
+
+@dataclass(frozen=True, slots=True)
 class NetworkRecipe:
     """Shape of the image side: input side in pixels, the footprint of one, token width, blocks, heads."""
 
@@ -55,14 +71,27 @@ class NetworkRecipe:
 
 @dataclass(frozen=True, slots=True)
 class TrainingRecipe:
-    """How the network is trained; `views` is how many augmented copies of an image are kept in the cache."""
+    """How the network is trained.
+
+    Attributes:
+        views: how many augmented copies of an image are kept in the cache.
+        epochs: passes over the training images, one view of each a pass.
+        heads_epochs: how many of them leave the trunk alone.
+        batch_size: images a step.
+        lr: peak learning rate of transformer and heads.
+        trunk_lr: peak learning rate of the trunk's upper part.
+        weight_decay: of AdamW.
+        loss: weights of the loss terms.
+    """
 
     views: int
     epochs: int
+    heads_epochs: int
     batch_size: int
     lr: float
     trunk_lr: float
     weight_decay: float
+    loss: LossWeights
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +105,14 @@ class Recipe:
     output: Path
     work: Path
     sets: tuple[str, ...]
+    image_limit: int
     captions: str
     teachers: Teachers
     split: SplitRecipe
     concepts: Mapping[str, tuple[str, ...]]
     aliases: Mapping[str, tuple[str, ...]]
     text: TextRecipe
+    alignment: AlignmentRecipe
     network: NetworkRecipe
     training: TrainingRecipe
 
@@ -112,12 +143,14 @@ def _recipe(path: Path, raw: Mapping[str, Any]) -> Recipe:
         output=Path(raw["output"]),
         work=Path(raw["work"]),
         sets=tuple(raw["data"]["sets"]),
+        image_limit=raw["data"]["image_limit"],
         captions=raw["data"]["captions"],
         teachers=Teachers(**{key: Path(value) for key, value in raw["teachers"].items()}),
         split=SplitRecipe(**split),
         concepts={name: tuple(folders) for name, folders in raw["concepts"].items()},
         aliases={name: tuple(others) for name, others in raw["aliases"].items()},
         text=TextRecipe(**raw["text"]),
+        alignment=AlignmentRecipe(**raw["alignment"]),
         network=NetworkRecipe(**raw["network"]),
-        training=TrainingRecipe(**raw["training"]),
+        training=TrainingRecipe(**{**raw["training"], "loss": LossWeights(**raw["training"]["loss"])}),
     )

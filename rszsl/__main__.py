@@ -1,0 +1,5 @@
+"""`python -m rszsl`."""
+
+from rszsl.cli import main
+
+main()

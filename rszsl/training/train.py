@@ -1,0 +1,151 @@
+"""Train the network from cached features, a checkpoint an epoch; a second run goes on where the first one stopped."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from rszsl.model.backbone import trunk_of
+from rszsl.model.dsva import Dsva, DsvaOutput
+from rszsl.training.files import save_torch
+from rszsl.training.losses import Lesson, total_loss
+from rszsl.training.recipe import TrainingRecipe
+from rszsl.training.trunk import run_upper, upper_parameters
+
+Floats = NDArray[np.float32]
+WARMUP_STEPS = 100
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainingSet:
+    """N images to learn from, with V views of each: features float16 (N, V, C, G, G) of the lower trunk."""
+
+    features: Tensor
+    lesson: Lesson
+
+
+def train_network(
+    net: Dsva,
+    data: TrainingSet,
+    recipe: TrainingRecipe,
+    folder: Path,
+    *,
+    seed: int,
+    measure: Callable[[Dsva], str],
+    log: Callable[[str], None],
+) -> None:
+    """Train `net` in place; `folder` takes its checkpoints, `measure` says how well it does after an epoch."""
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = build_optimizer(net, recipe)
+    batches = len(data.features) // recipe.batch_size
+    schedule = build_schedule(optimizer, recipe, batches)
+    file = folder / "network.pt"
+    first = _resume(file, net, optimizer, schedule)
+    for epoch in range(first, recipe.epochs):
+        # Seeded by the epoch, so that a resumed run sees what an unbroken one would have seen.
+        torch.manual_seed(seed + epoch)
+        started = time.monotonic()
+        loss = train_epoch(net, data, recipe, optimizer, schedule)
+        rate = batches * recipe.batch_size / (time.monotonic() - started)
+        state = {"epoch": epoch + 1, "net": net.state_dict(), "optimizer": optimizer.state_dict()}
+        save_torch(file, {**state, "schedule": schedule.state_dict()})
+        log(f"epoch {epoch + 1} of {recipe.epochs}: loss {loss:.4f}, {rate:.0f} images/s; {measure(net)}")
+    net.eval()
+
+
+def build_optimizer(net: Dsva, recipe: TrainingRecipe) -> torch.optim.AdamW:
+    """AdamW over two groups: transformer and heads, and the upper trunk; the lower trunk is in neither."""
+    trunk = trunk_of(net.backbone)
+    trunk.requires_grad_(False)
+    upper = upper_parameters(trunk)
+    for parameter in upper:
+        parameter.requires_grad_(True)
+    in_trunk = {id(p) for p in trunk.parameters()}
+    rest = [p for p in net.parameters() if id(p) not in in_trunk]
+    groups = [{"params": rest, "lr": recipe.lr}, {"params": upper, "lr": recipe.trunk_lr}]
+    return torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
+
+
+def build_schedule(
+    optimizer: torch.optim.Optimizer, recipe: TrainingRecipe, batches: int
+) -> torch.optim.lr_scheduler.LambdaLR:
+    """Cosine to zero after a linear warm-up; the trunk starts `heads_epochs` later."""
+    total = recipe.epochs * batches
+
+    def factor(step: int, start: int) -> float:
+        if step < start:
+            return 0.0
+        warm = min(1.0, (step - start + 1) / WARMUP_STEPS)
+        return float(warm * 0.5 * (1 + np.cos(np.pi * min(1.0, (step - start) / max(1, total - start)))))
+
+    late = recipe.heads_epochs * batches
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, [lambda s: factor(s, 0), lambda s: factor(s, late)])
+
+
+def train_epoch(
+    net: Dsva,
+    data: TrainingSet,
+    recipe: TrainingRecipe,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+) -> float:
+    """Show one random view of every image; returns the mean loss."""
+    # Batch norm keeps ImageNet's statistics: batches are small, and results must not depend on them.
+    net.train()
+    trunk_of(net.backbone).eval()
+    count, views = data.features.shape[:2]
+    order, total = torch.randperm(count), 0.0
+    batches = count // recipe.batch_size
+    for rows in order[: batches * recipe.batch_size].view(batches, recipe.batch_size):
+        shown = data.features[rows, torch.randint(views, (len(rows),))]
+        loss = total_loss(run_network(net, shown), _lesson_of(data.lesson, rows), recipe.loss)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        total += float(loss.detach())
+    return total / max(1, batches)
+
+
+def run_network(net: Dsva, features: Tensor) -> DsvaOutput:
+    """Run everything after the lower trunk on its features (N, C, G, G), float16 or float32."""
+    upper = run_upper(trunk_of(net.backbone), features.float().contiguous(memory_format=torch.channels_last))
+    return net.from_features(upper)
+
+
+def predict(net: Dsva, features: Tensor, batch_size: int = 128) -> tuple[Floats, Floats, Floats, Floats]:
+    """Predict for N feature maps: global scores, local scores and joint attributes (N, K), embedding (N, E)."""
+    net.eval()
+    parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+    with torch.inference_mode():
+        for start in range(0, len(features), batch_size):
+            out = run_network(net, features[start : start + batch_size])
+            parts.append((out.global_scores, out.local_scores, out.attributes, out.embedding))
+    a, b, c, d = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
+    return a, b, c, d
+
+
+def _lesson_of(lesson: Lesson, rows: Tensor) -> Lesson:
+    return replace(
+        lesson,
+        embedding=lesson.embedding[rows],
+        attributes=lesson.attributes[rows],
+        concept=lesson.concept[rows],
+    )
+
+
+def _resume(file: Path, net: Dsva, optimizer: torch.optim.Optimizer, schedule: Any) -> int:
+    if not file.exists():
+        return 0
+    state = torch.load(file, weights_only=True)
+    net.load_state_dict(state["net"])
+    optimizer.load_state_dict(state["optimizer"])
+    schedule.load_state_dict(state["schedule"])
+    return int(state["epoch"])

@@ -1,0 +1,36 @@
+"""A model at the seam that we own: attributes are a tile's mean colour, classes are colours."""
+
+from types import SimpleNamespace
+
+import numpy as np
+
+from rszsl.labels.calibrate import Calibrator
+from rszsl.model.encoder import ClassRows, Encoded
+
+COLOURS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "yellow": (1, 1, 0)}
+
+
+def unit(rows):
+    rows = np.asarray(rows, dtype="float32")
+    return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-6)
+
+
+class ColourModel:
+    """Sees nothing but the mean colour; grey and black are background."""
+
+    attribute_names = ("reddish", "greenish", "bluish")
+    background_rows = unit([[1, 1, 1]])
+    calibrator = Calibrator(bias=0.0, weight_similarity=0.0, weight_margin=10.0, background_max_cosine=0.9)
+    min_confidence = 0.5
+    device = "cpu"
+
+    def __init__(self, input_px=16, gsd_m=1.0):
+        self.card = SimpleNamespace(name="colours", version="1", sha256="0" * 64, input_px=input_px, gsd_m=gsd_m)
+
+    def encode(self, tiles):
+        colours = unit(tiles.mean(axis=(2, 3)))
+        return Encoded(colours, colours)
+
+    def class_rows(self, classes):
+        notes = tuple(None if c.name in COLOURS else f'no word of "{c.name}" is known' for c in classes)
+        return ClassRows(unit([COLOURS.get(c.name, (1, -1, 1)) for c in classes]), notes)
