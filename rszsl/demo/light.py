@@ -18,7 +18,7 @@ SHADE = np.asarray([0.38, 0.41, 0.455], dtype=np.float32)
 """Skylight alone: what a full shadow leaves of red, green and blue."""
 HAZE = np.asarray([0.045, 0.055, 0.07], dtype=np.float32)
 BLUR_PX = 0.52
-NOISE = 0.013
+NOISE = 0.007
 """Shot noise: the deviation at full brightness; it falls with the root of the brightness."""
 
 

@@ -37,7 +37,7 @@ def paint_town(canvas: Canvas, plan: Plan, rng: np.random.Generator) -> None:
 def _grid(town: Frame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Where streets run along u (their v) and cross streets along v (their u), in the town's metres."""
     count = max(1, int(town.height / STREET_M))
-    rows = (np.arange(count) - (count - 1) / 2) * STREET_M
+    rows = (np.arange(count, dtype=np.float64) - (count - 1) / 2) * STREET_M
     edge = town.width / 2 - 6
     return rows, np.linspace(-edge, edge, max(2, round(town.width / BLOCK_M) + 1))
 

@@ -31,12 +31,14 @@ def auroc(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> float:
     return float((ranks[positive].sum() - ups * (ups + 1) / 2) / (ups * downs))
 
 
-def calibration_error(probability: NDArray[np.floating], positive: NDArray[np.bool_], bins: int = 15) -> float:
-    """Expected calibration error: the gap of probability and frequency over equal-width bins, by their sizes."""
+def calibration_error(
+    probability: NDArray[np.floating], positive: NDArray[np.bool_], weights: NDArray[np.floating], bins: int = 15
+) -> float:
+    """Expected calibration error: the gap of probability and frequency over equal-width bins, by their weights."""
     bin_of = np.minimum((probability * bins).astype(int), bins - 1)
-    gaps = [
-        abs(probability[bin_of == b].mean() - positive[bin_of == b].mean()) * (bin_of == b).mean()
-        for b in range(bins)
-        if (bin_of == b).any()
-    ]
-    return float(sum(gaps))
+    total = 0.0
+    for inside in (bin_of == b for b in range(bins)):
+        if inside.any():
+            gap = np.average(probability[inside] - positive[inside], weights=weights[inside])
+            total += abs(float(gap)) * float(weights[inside].sum())
+    return total / float(weights.sum())

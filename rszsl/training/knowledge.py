@@ -44,7 +44,8 @@ class Knowledge:
         attributes: the vocabulary, K of them.
         scores: (N, K), the teacher's attribute scores, standardised over the training images.
         space: the phrase encoder and what was measured of it.
-        text: names to rows; its taught rows belong to the seen concepts.
+        image_rows: (C, K), unit rows of the seen concepts from their images alone (METHOD A).
+        text: names to rows; its taught rows belong to the seen concepts, and are text with some image in them.
     """
 
     images: list[LabelledImage]
@@ -56,6 +57,7 @@ class Knowledge:
     attributes: tuple[Attribute, ...]
     scores: Floats
     space: TextSpace
+    image_rows: Floats
     text: AttributeText
 
     def of(self, names: tuple[str, ...]) -> Flags:
@@ -85,8 +87,9 @@ def gather(recipe: Recipe, data: Path, log: Callable[[str], None]) -> Knowledge:
     raw = bridge(embeddings) @ vectors.T
     scale = fit_scale(raw[train])
     scores = scale(raw)
-    text = _text(recipe, split, space, vectors, scale, class_means(scores[train], concept_ids[train], len(split.seen)))
-    return Knowledge(images, concepts, split, train, holdout, embeddings, attributes, scores, space, text)
+    image_rows = class_means(scores[train], concept_ids[train], len(split.seen))
+    text = _text(recipe, split, space, vectors, scale, image_rows)
+    return Knowledge(images, concepts, split, train, holdout, embeddings, attributes, scores, space, image_rows, text)
 
 
 def _bridge(recipe: Recipe, embeddings: Floats, concept_ids: NDArray[np.int64], names: Floats) -> ImageBridge:
@@ -105,7 +108,7 @@ def _bridge(recipe: Recipe, embeddings: Floats, concept_ids: NDArray[np.int64], 
 
 
 def _text(
-    recipe: Recipe, split: Split, space: TextSpace, vectors: Floats, scale: AttributeScale, taught_rows: Floats
+    recipe: Recipe, split: Split, space: TextSpace, vectors: Floats, scale: AttributeScale, image_rows: Floats
 ) -> AttributeText:
     # The ridge coefficient of an attribute times the spread of its scores: the dot product of an image's standardised
     # scores with this row is then the image's similarity to the name, as far as the attributes can tell.
@@ -122,7 +125,10 @@ def _text(
         mean=np.zeros(width, "float32"),
         std=np.ones(width, "float32"),
         taught=names,
-        taught_rows=taught_rows,
+        taught_rows=image_rows,
     )
     raw = np.stack([text.projection @ space.encoder.encode(place) for place in read_places()])
-    return replace(text, mean=raw.mean(0))
+    text = replace(text, mean=raw.mean(0))
+    # Rows from images alone win over every name that is known by text only; a little of them helps both.
+    by_text = np.stack([text.text_row(name) for name in split.seen])
+    return replace(text, taught_rows=unit(by_text + recipe.alignment.image_share * image_rows))

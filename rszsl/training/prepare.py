@@ -73,7 +73,7 @@ def build_training_set(known: Knowledge, features: Features) -> TrainingSet:
         embedding=torch.from_numpy(known.embeddings[known.train]),
         attributes=torch.from_numpy(known.scores[known.train]),
         concept=torch.tensor([ids[c] for c in known.concepts[known.train].tolist()]),
-        rows=torch.from_numpy(known.text.taught_rows),
+        rows=torch.from_numpy(known.image_rows),
     )
     return TrainingSet(features.train, lesson)
 

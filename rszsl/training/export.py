@@ -1,0 +1,119 @@
+"""Write a model folder: weights, vocabularies and the card that names and measures them."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from rszsl.model.card import (
+    ATTRIBUTES_FILE,
+    BACKGROUND_FILE,
+    CARD_FILE,
+    HASHED_FILES,
+    TAUGHT_FILE,
+    WEIGHTS_FILE,
+    WORDS_FILE,
+)
+from rszsl.model.checkpoint import NETWORK_PREFIX, TABLE_PREFIX
+from rszsl.model.dsva import Dsva
+from rszsl.training.attributes import ATTRIBUTES_SOURCE, BACKGROUND_SOURCE
+from rszsl.training.files import sha256_of
+from rszsl.training.knowledge import Knowledge
+from rszsl.training.recipe import Recipe
+from rszsl.training.weights import TRUNK_MEAN, TRUNK_STD
+
+
+def write_files(folder: Path, net: Dsva, known: Knowledge) -> None:
+    """Write every file but the card."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(pack_tensors(net, known), folder / WEIGHTS_FILE)
+    for name, source in ((ATTRIBUTES_FILE, ATTRIBUTES_SOURCE), (BACKGROUND_FILE, BACKGROUND_SOURCE)):
+        (folder / name).write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+    (folder / WORDS_FILE).write_text("\n".join(known.space.vocabulary) + "\n", encoding="utf-8")
+    lines = ["# Concepts whose attribute row images taught, in the order of the rows; the names that lead to each."]
+    for concept in known.split.seen:
+        names = sorted(name for name, row in known.text.taught.items() if known.split.seen[row] == concept)
+        lines += ["", "[[concept]]", f"name = {json.dumps(concept)}", f"names = {json.dumps(names)}"]
+    (folder / TAUGHT_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def pack_tensors(net: Dsva, known: Knowledge) -> dict[str, Tensor]:
+    """Collect all weights; matrices in half precision, what is small or has a wide range in single."""
+    tensors = {NETWORK_PREFIX + name: _halve(name, value) for name, value in net.state_dict().items()}
+    for name, array in asdict(known.space.tables).items():
+        tensors[TABLE_PREFIX + name] = torch.from_numpy(array).to(torch.float16)
+    text = known.text
+    for name in ("projection", "mean", "std", "taught_rows"):
+        tensors[f"text.{name}"] = torch.from_numpy(getattr(text, name))
+    return {name: value.contiguous() for name, value in tensors.items()}
+
+
+def _halve(name: str, value: Tensor) -> Tensor:
+    # A batch norm's running variance can leave the range of half precision.
+    small = not value.is_floating_point() or "running_" in name
+    return value if small else value.to(torch.float16)
+
+
+def base_card(recipe: Recipe, folder: Path) -> dict[str, Any]:
+    """Give the parts of the card that follow from recipe and files."""
+    sizes = recipe.network
+    return {
+        "name": recipe.name,
+        "version": recipe.version,
+        "architecture": "dsva",
+        "licence": "MIT",
+        "sha256": {name: sha256_of(folder / name) for name in HASHED_FILES},
+        "input": {
+            "px": sizes.input_px,
+            "gsd_m": sizes.gsd_m,
+            "bands": ["red", "green", "blue"],
+            "mean": list(TRUNK_MEAN),
+            "std": list(TRUNK_STD),
+        },
+        "shape": {"embed_dim": sizes.embed_dim, "depth": sizes.depth, "heads": sizes.heads, "embedding_dim": 512},
+        "text": {"encoder": "bag of words and character n-grams", "space": "CLIP ViT-B/32 text, centred", "language": "en"},
+    }
+
+
+def write_card(folder: Path, card: Mapping[str, Any]) -> None:
+    """Write the card, whole or not at all."""
+    temporary = folder / "card.tmp"
+    temporary.write_text(to_toml(card), encoding="utf-8")
+    temporary.replace(folder / CARD_FILE)
+
+
+def to_toml(table: Mapping[str, Any], prefix: str = "") -> str:
+    """Write nested tables of strings, numbers and lists of them as TOML, and lists of tables as `[[...]]`."""
+    lines = [f"{_key(k)} = {_value(v)}" for k, v in table.items() if not _is_table(v) and not _is_tables(v)]
+    for key, value in table.items():
+        name = f"{prefix}{_key(key)}"
+        if _is_table(value):
+            lines += ["", f"[{name}]", to_toml(value, f"{name}.").rstrip()]
+        elif _is_tables(value):
+            for entry in value:
+                lines += ["", f"[[{name}]]", to_toml(entry, f"{name}.").rstrip()]
+    return "\n".join(lines) + "\n"
+
+
+def _is_table(value: object) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _is_tables(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(v, Mapping) for v in value)
+
+
+def _key(key: str) -> str:
+    return key if key.replace("_", "").replace("-", "").isalnum() else json.dumps(key)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, float):
+        return repr(round(value, 6))
+    # What is left - strings, integers, flags and lists of them - is spelt in TOML as in JSON.
+    return json.dumps(value, ensure_ascii=False)
