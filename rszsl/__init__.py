@@ -24,7 +24,8 @@ from rszsl.errors import (
 )
 
 if TYPE_CHECKING:
-    from rszsl.model.checkpoint import Model, list_models, load_model
+    from rszsl.model.bundle import Model
+    from rszsl.model.checkpoint import list_models, load_model
     from rszsl.options import MapOptions
     from rszsl.pipeline import MapResult, map_scene
     from rszsl.tiling import SceneDataset, TileSampler
@@ -34,7 +35,7 @@ __version__ = version("rszsl")
 _LAZY = {
     "MapOptions": "rszsl.options",
     "MapResult": "rszsl.pipeline",
-    "Model": "rszsl.model.checkpoint",
+    "Model": "rszsl.model.bundle",
     "SceneDataset": "rszsl.tiling",
     "TileSampler": "rszsl.tiling",
     "list_models": "rszsl.model.checkpoint",

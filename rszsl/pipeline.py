@@ -21,8 +21,9 @@ from rszsl.errors import AoiError, OutputError, SceneError
 from rszsl.labels.assign import Status, assign
 from rszsl.labels.calibrate import score
 from rszsl.labels.collect import Counts, SceneLabels
+from rszsl.model.bundle import Model
 from rszsl.model.card import ModelCard
-from rszsl.model.checkpoint import Model, load_model
+from rszsl.model.checkpoint import load_model
 from rszsl.model.encoder import ClassRows
 from rszsl.options import MapOptions
 from rszsl.output.record import RunRecord

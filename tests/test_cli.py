@@ -25,11 +25,24 @@ def scene(make_raster, noise):
 
 
 def test_help_is_quick_and_imports_nothing_heavy():
-    script = "import sys, rszsl.cli\ntry: rszsl.cli.main(['--help'])\nexcept SystemExit: pass\nprint(sorted(sys.modules))"
+    script = (
+        "import sys, rszsl.cli\ntry: rszsl.cli.main(['--help'])\nexcept SystemExit: pass\nprint(sorted(sys.modules))"
+    )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert "Usage: rszsl" in run.stdout
     loaded = run.stdout.splitlines()[-1]
-    for heavy in ("torch", "torchgeo", "timm", "rasterio", "geopandas", "pandas", "numpy", "rich", "pyogrio", "shapely"):
+    for heavy in (
+        "torch",
+        "torchgeo",
+        "timm",
+        "rasterio",
+        "geopandas",
+        "pandas",
+        "numpy",
+        "rich",
+        "pyogrio",
+        "shapely",
+    ):
         assert f"'{heavy}'" not in loaded
     clock_s = time.perf_counter()
     rszsl("--help")

@@ -131,7 +131,9 @@ def test_adding_a_class_changes_no_other_confidence(mapped, model, tmp_path):
     """The confidence is of presence, not a softmax over the list."""
     path, _ = mapped["storage_tanks_2m_3857.tif"]
     few = rszsl.map_scene(path, ["forest"], model=model, output=tmp_path / "few.gpkg", min_confidence=0.0).tiles
-    more = rszsl.map_scene(path, ["harbor", "forest"], model=model, output=tmp_path / "m.gpkg", min_confidence=0.0).tiles
+    more = rszsl.map_scene(
+        path, ["harbor", "forest"], model=model, output=tmp_path / "m.gpkg", min_confidence=0.0
+    ).tiles
     forest = more["confidence"].where(more["class"] == "forest", more["confidence_2"])
     np.testing.assert_allclose(forest, few["confidence"], atol=2e-6)
 

@@ -112,7 +112,9 @@ def test_geopackage_is_read_by_ogrinfo_without_a_warning(colour_map):
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         rtrees = {r[0] for r in db.execute("SELECT name FROM sqlite_master WHERE name LIKE 'rtree%geom'")}
         assert rtrees == {"rtree_tiles_geom", "rtree_regions_geom"}
-        styles = db.execute("SELECT f_table_name, f_geometry_column, useAsDefault, styleQML FROM layer_styles").fetchall()
+        styles = db.execute(
+            "SELECT f_table_name, f_geometry_column, useAsDefault, styleQML FROM layer_styles"
+        ).fetchall()
         assert [s[:3] for s in styles] == [("tiles", "geom", 1), ("regions", "geom", 1)]
         assert "categorizedSymbol" in styles[0][3]
     assert pyogrio.read_info(path, layer="tiles")["dataset_metadata"]["tiles"].startswith("planned 4, labelled 2")
@@ -215,7 +217,7 @@ def test_styles_name_every_class_once():
     for qml in (tiles_qml(names), regions_qml(names)):
         assert all(qml.count(f'value="{n}"') == 1 for n in names)
     assert "other (none of the classes)" in tiles_qml(names)
-    assert '&lt;&amp;"' not in tiles_qml(['a<&"b']) and 'a&lt;&amp;&quot;b' in tiles_qml(['a<&"b'])
+    assert '&lt;&amp;"' not in tiles_qml(['a<&"b']) and "a&lt;&amp;&quot;b" in tiles_qml(['a<&"b'])
 
 
 def test_geopackage_is_a_plain_geodataframe(colour_map):

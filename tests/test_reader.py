@@ -21,9 +21,7 @@ from rszsl.scene.reader import SAMPLE_SIDE_PX, open_scene
 
 
 def read_all(scene):
-    return scene.read(
-        Box(0, 0, scene.height_px, scene.width_px), height_px=scene.height_px, width_px=scene.width_px
-    )
+    return scene.read(Box(0, 0, scene.height_px, scene.width_px), height_px=scene.height_px, width_px=scene.width_px)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -62,7 +60,9 @@ def test_bands(make_raster, noise, count, colours, asked, expected):
 
 
 def test_guessed_bands_are_said(make_raster, noise):
-    path = make_raster(noise(4, 8, 8), photometric="MINISBLACK", colours=[ColorInterp.gray] + [ColorInterp.undefined] * 3)
+    path = make_raster(
+        noise(4, 8, 8), photometric="MINISBLACK", colours=[ColorInterp.gray] + [ColorInterp.undefined] * 3
+    )
     assert "took 1,2,3; give --bands" in open_scene(str(path)).warnings[0]
 
 
@@ -138,7 +138,9 @@ def test_nodata_mask_alpha_and_nan_are_invalid(make_raster, noise):
         tile = read_all(open_scene(str(path)))
         np.testing.assert_array_equal(tile.valid, half, err_msg=str(path))
         assert np.isfinite(tile.image).all()
-        np.testing.assert_allclose(tile.image[:, ~half], tile.image[:, half].mean(axis=1)[:, None].repeat(50, 1), rtol=1e-5)
+        np.testing.assert_allclose(
+            tile.image[:, ~half], tile.image[:, half].mean(axis=1)[:, None].repeat(50, 1), rtol=1e-5
+        )
 
 
 def test_a_dark_pixel_is_not_nodata_while_another_band_is_valid(make_raster):
@@ -284,7 +286,9 @@ def test_a_huge_scene_is_never_read_whole(tmp_path):
     path = tmp_path / "huge.tif"
     size = {"width": 365_000, "height": 365_000, "count": 3, "dtype": "uint8"}
     layout = {"tiled": True, "sparse_ok": True, "bigtiff": True, "blockxsize": 1024, "blockysize": 1024}
-    with rasterio.open(path, "w", driver="GTiff", crs="EPSG:32632", transform=from_origin(0, 0, 0.1, 0.1), **size, **layout):
+    with rasterio.open(
+        path, "w", driver="GTiff", crs="EPSG:32632", transform=from_origin(0, 0, 0.1, 0.1), **size, **layout
+    ):
         pass
     tile = open_scene(str(path)).read(Box(200_000, 300_000, 2000, 2000), height_px=160, width_px=160)
     assert tile.image.shape == (3, 160, 160)

@@ -18,7 +18,9 @@ quiet = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], ma
 
 
 @quiet
-@given(st.integers(1, 200), st.integers(1, 160), st.integers(8, 70), st.floats(0, 0.9), st.sampled_from([0.1, 1.0, 2.5e-5]))
+@given(
+    st.integers(1, 200), st.integers(1, 160), st.integers(8, 70), st.floats(0, 0.9), st.sampled_from([0.1, 1.0, 2.5e-5])
+)
 def test_tiles_equal_plain_rasterio_pixel_for_pixel(make_raster, noise, height, width, size, overlap, res):
     raw = noise(3, height, width)
     path = make_raster(raw, transform=Affine(res, 0, 431_234.5678, 0, -res, 5_276_543.21))

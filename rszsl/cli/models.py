@@ -11,9 +11,10 @@ def models_group() -> None:
 @models_group.command("list")
 def list_command() -> None:
     """List the bundled models."""
-    from rszsl.model.checkpoint import list_models
+    from rszsl.model.card import read_card
+    from rszsl.model.checkpoint import find_model, list_models
 
-    for card in list_models():
+    for card in (read_card(find_model(name) / "card.toml") for name in list_models()):
         click.echo(f"{card.name}\t{card.version}\t{card.input_px} px at {card.gsd_m:g} m\t{card.architecture}")
 
 

@@ -4,7 +4,7 @@ from functools import partial
 from typing import cast
 
 import timm
-from timm.layers import HybridEmbed
+from timm.layers.hybrid_embed import HybridEmbed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 

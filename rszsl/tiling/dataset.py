@@ -76,9 +76,7 @@ class SceneDataset(RasterDataset):
         }
         return sample if self.transforms is None else self.transforms(sample)
 
-    def slices(
-        self, window: Box, *, height_px: int | None = None, width_px: int | None = None
-    ) -> tuple[slice, slice]:
+    def slices(self, window: Box, *, height_px: int | None = None, width_px: int | None = None) -> tuple[slice, slice]:
         """Give the query of a window, read as `height_px` x `width_px` (default: its own pixels)."""
         transform = self.scene.transform
         x = sorted(transform.c + transform.a * col for col in (window.col_px, window.end_col_px))

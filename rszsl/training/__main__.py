@@ -16,7 +16,10 @@ def main(arguments: list[str]) -> int:
         return 2
     started = time.monotonic()
     try:
-        folder = run(read_recipe(Path(arguments[0])), lambda line: print(f"{time.monotonic() - started:6.0f}s {line}", flush=True))
+        folder = run(
+            read_recipe(Path(arguments[0])),
+            lambda line: print(f"{time.monotonic() - started:6.0f}s {line}", flush=True),
+        )
     except RszslError as err:
         print(f"error: {err}", file=sys.stderr)
         return 1

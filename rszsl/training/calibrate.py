@@ -33,7 +33,7 @@ class Cases:
     def weights(self) -> NDArray[np.float64]:
         """Weight of each case (N, C): every class counts the same, with `NEGATIVES_A_POSITIVE` to one."""
         ups, downs = self.present.sum(0), (~self.present).sum(0)
-        return np.where(self.present, 1 / ups, NEGATIVES_A_POSITIVE / downs)
+        return np.asarray(np.where(self.present, 1 / ups, NEGATIVES_A_POSITIVE / downs), dtype="float64")
 
 
 def make_cases(attributes: Floats, truth: NDArray[np.str_], names: Sequence[str], rows: Floats) -> Cases:

@@ -76,7 +76,11 @@ def base_card(recipe: Recipe, folder: Path) -> dict[str, Any]:
             "std": list(TRUNK_STD),
         },
         "shape": {"embed_dim": sizes.embed_dim, "depth": sizes.depth, "heads": sizes.heads, "embedding_dim": 512},
-        "text": {"encoder": "bag of words and character n-grams", "space": "CLIP ViT-B/32 text, centred", "language": "en"},
+        "text": {
+            "encoder": "bag of words and character n-grams",
+            "space": "CLIP ViT-B/32 text, centred",
+            "language": "en",
+        },
     }
 
 

@@ -62,7 +62,7 @@ def frequent_words(path: Path, count: int) -> list[str]:
     Raises:
         TrainingError: where the file is no word list of the wordfreq package.
     """
-    import msgpack
+    import msgpack  # type: ignore[import-untyped]
 
     with gzip.open(path) as opened:
         bins = msgpack.load(opened)

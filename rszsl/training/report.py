@@ -46,9 +46,7 @@ def measure_model(
 
     every = tuple(recipe.concepts)
     asked = test | holdout
-    cases = make_cases(
-        attributes[asked], known.concepts[asked], split.test, np.stack([by_text[n] for n in split.test])
-    )
+    cases = make_cases(attributes[asked], known.concepts[asked], split.test, np.stack([by_text[n] for n in split.test]))
     ranks, gap = measure_presence(cases, background, calibrator)
     space = known.space
     names = {"what": "held-out names of several words, text retrieval@1", "value": space.retrieval}
@@ -64,6 +62,6 @@ def measure_model(
         ),
         accuracy("the teacher: unseen concepts among themselves, by name", teacher, test, by_text, split.test),
         entry("presence of unseen concepts, mean AUROC", ranks, asked.sum(), len(split.test)),
-        entry("presence of unseen concepts, calibration error (ECE), one in five present", gap, asked.sum(), len(split.test)),
+        entry("presence of unseen concepts, calibration error at one in five", gap, asked.sum(), len(split.test)),
         {**names, "n": space.retrieval_names, "classes": space.retrieval_names, "data": "CLIP text vectors of names"},
     ]  # fmt: skip

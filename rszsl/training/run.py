@@ -45,9 +45,7 @@ def run(recipe: Recipe, log: Log) -> Path:
         return _progress(predict(trained, shown)[2], known, watched)
 
     lessons = build_training_set(known, features)
-    train_network(
-        net, lessons, recipe.training, recipe.work / recipe.name, seed=recipe.seed, measure=measure, log=log
-    )
+    train_network(net, lessons, recipe.training, recipe.work / recipe.name, seed=recipe.seed, measure=measure, log=log)
     write_files(recipe.output, net, known)
     finish(recipe, known, data, log)
     return recipe.output
@@ -58,9 +56,9 @@ def finish(recipe: Recipe, known: Knowledge, data: Path, log: Log) -> None:
     card = base_card(recipe, recipe.output)
     write_card(recipe.output, {**card, "calibrator": calibrator_table(UNFITTED, 0.5)})
     model = load_model(str(recipe.output), device="cpu")
-    unseen_or_kept = ~known.train
+    others = np.flatnonzero(~known.train)
     attributes = np.zeros(known.scores.shape, "float32")
-    attributes[unseen_or_kept] = encode_images(model, [i for i, u in zip(known.images, unseen_or_kept, strict=True) if u])
+    attributes[others] = encode_images(model, [known.images[i] for i in others])
     cases = presence_cases(known, attributes, known.split.validation)
     calibrator = fit_calibrator(cases, model.background_rows)
     threshold = best_threshold(cases, model.background_rows, calibrator)

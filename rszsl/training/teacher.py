@@ -33,14 +33,19 @@ def preprocess(path: Path) -> Tensor:
     image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
     left, top = (image.width - SIDE_PX) // 2, (image.height - SIDE_PX) // 2
     pixels = np.asarray(image.crop((left, top, left + SIDE_PX, top + SIDE_PX)), dtype="float32") / 255
-    return torch.from_numpy((pixels - np.float32(CLIP_MEAN)) / np.float32(CLIP_STD)).permute(2, 0, 1).contiguous()
+    return (
+        torch.from_numpy((pixels - np.array(CLIP_MEAN, "float32")) / np.array(CLIP_STD, "float32"))
+        .permute(2, 0, 1)
+        .contiguous()
+    )
 
 
 def load_tower(folder: Path) -> Callable[[Tensor], Tensor]:
     """Load a CLIP vision tower; the returned function maps normalised pixels to unit embeddings in bf16 precision."""
     from transformers import CLIPVisionModelWithProjection
 
-    tower = CLIPVisionModelWithProjection.from_pretrained(folder).eval().to(torch.bfloat16)
+    tower = CLIPVisionModelWithProjection.from_pretrained(folder).to(torch.bfloat16)
+    tower.eval()  # type: ignore[no-untyped-call]
 
     def embed(pixels: Tensor) -> Tensor:
         with torch.inference_mode():
@@ -51,7 +56,12 @@ def load_tower(folder: Path) -> Callable[[Tensor], Tensor]:
 
 
 def cache_embeddings(
-    images: Sequence[LabelledImage], tower: Path, cache: Path, *, batch_size: int = 16, log: Callable[[str], None] = print
+    images: Sequence[LabelledImage],
+    tower: Path,
+    cache: Path,
+    *,
+    batch_size: int = 16,
+    log: Callable[[str], None] = print,
 ) -> NDArray[np.float32]:
     """Embed `images` in order, a shard of 480 at a time, under the folder `cache`.
 

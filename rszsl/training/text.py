@@ -66,7 +66,7 @@ def fit_distiller(sentences: Floats, targets: Floats, *, seed: int, epochs: int 
         rows = torch.randint(len(x), (512,))
         loss = phrase_loss(functional.normalize(net(x[rows]), dim=-1), y[rows], torch.ones(512))
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
     net.eval()
@@ -116,7 +116,7 @@ class PhraseNet(nn.Module):
         ids = word_ids.clamp(min=0)
         vectors = self.words(ids)
         spelt = grams[present & ~known]  # (U, G): only the words that are read by their n-grams
-        count = (spelt != self.grams.padding_idx).sum(-1, keepdim=True)
+        count = spelt.ne(self.grams.num_embeddings - 1).sum(-1, keepdim=True)
         vectors = vectors.masked_scatter((present & ~known)[..., None], self.grams(spelt).sum(1) / count)
         weights = torch.where(known, self.word_weights(ids)[..., 0], self.gram_weight)
         shares = weights.masked_fill(~present, float("-inf")).softmax(-1)
@@ -195,7 +195,7 @@ def train_phrases(
             dropped = ids[rows].masked_fill(torch.rand(512, MAX_WORDS) < WORD_DROPOUT, -1)
             loss = phrase_loss(net(dropped, spelt[rows], present[rows]), targets[rows], weights[rows])
             net.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             for optimizer, schedule in zip(optimizers, schedules, strict=True):
                 optimizer.step()
                 schedule.step()

@@ -110,6 +110,4 @@ def _read(file: Path) -> TextSpace:
     with np.load(file) as kept:
         tables = {n.removeprefix("table_"): kept[n] for n in kept.files if n.startswith("table_")}
         score, names = kept["measured"].tolist()
-        return TextSpace(
-            tuple(kept["vocabulary"].tolist()), PhraseTables(**tables), kept["centre"], score, int(names)
-        )
+        return TextSpace(tuple(kept["vocabulary"].tolist()), PhraseTables(**tables), kept["centre"], score, int(names))

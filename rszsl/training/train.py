@@ -41,7 +41,7 @@ def train_network(
     log: Callable[[str], None],
 ) -> None:
     """Train `net` in place; `folder` takes its checkpoints, `measure` says how well it does after an epoch."""
-    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net.to(memory_format=torch.channels_last)
     optimizer = build_optimizer(net, recipe)
     batches = len(data.features) // recipe.batch_size
     schedule = build_schedule(optimizer, recipe, batches)
@@ -106,7 +106,7 @@ def train_epoch(
         shown = data.features[rows, torch.randint(views, (len(rows),))]
         loss = total_loss(run_network(net, shown), _lesson_of(data.lesson, rows), recipe.loss)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
         schedule.step()

@@ -24,7 +24,7 @@ JITTER = 0.2
 
 def run_lower(trunk: nn.Module, pixels: Tensor) -> Tensor:
     """Run the fixed part: normalised pixels (N, 3, P, P) -> (N, 80, P / 16, P / 16)."""
-    x = trunk.bn1(trunk.conv_stem(pixels))  # type: ignore[operator]
+    x: Tensor = trunk.bn1(trunk.conv_stem(pixels))  # type: ignore[operator]
     for stage in list(trunk.blocks)[:LOWER_BLOCKS]:  # type: ignore[arg-type]
         x = stage(x)
     return x
@@ -67,16 +67,15 @@ def random_view(image: Image.Image, side_px: int, rng: np.random.Generator) -> T
         pixels = pixels.flip(2)
     gain, lift = rng.uniform(1 - JITTER, 1 + JITTER, size=2)
     middle = pixels.mean()
-    return (((pixels - middle) * gain + middle) * lift).clamp(0, 1)
+    changed: Tensor = ((pixels - middle) * float(gain) + middle) * float(lift)
+    return changed.clamp(0, 1)
 
 
 def _pixels(image: Image.Image) -> Tensor:
     return torch.from_numpy(np.asarray(image, dtype="float32") / 255).permute(2, 0, 1)
 
 
-def cache_features(
-    images: Sequence[LabelledImage], trunk: nn.Module, side_px: int, views: int, seed: int
-) -> Tensor:
+def cache_features(images: Sequence[LabelledImage], trunk: nn.Module, side_px: int, views: int, seed: int) -> Tensor:
     """Run the lower trunk over views of each image; the first shows the whole image as it is.
 
     Returns:
@@ -84,13 +83,17 @@ def cache_features(
     """
     rng = np.random.default_rng(seed)
     mean, std = torch.tensor(TRUNK_MEAN)[:, None, None], torch.tensor(TRUNK_STD)[:, None, None]
-    trunk = trunk.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    trunk = trunk.eval().to(memory_format=torch.channels_last)
     out: list[Tensor] = []
     for start in range(0, len(images), 16):
         squares = [read_square(image.path) for image in images[start : start + 16]]
-        shown = [plain_view(s, side_px) if v == 0 else random_view(s, side_px, rng) for s in squares for v in range(views)]
+        shown = [
+            plain_view(square, side_px) if view == 0 else random_view(square, side_px, rng)
+            for square in squares
+            for view in range(views)
+        ]
         pixels = ((torch.stack(shown) - mean) / std).contiguous(memory_format=torch.channels_last)
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
             features = run_lower(trunk, pixels)
-        out.append(features.to(torch.float16).contiguous().unflatten(0, (len(squares), views)))
+        out.append(features.to(torch.float16).contiguous().view(len(squares), views, *features.shape[1:]))
     return torch.cat(out)
