@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import shapely
@@ -30,7 +32,7 @@ def test_reads_stay_inside_unless_the_scene_is_smaller_than_a_tile(length, tile_
 def test_neighbours_overlap_as_asked(length, tile_px, data):
     overlap = data.draw(st.integers(0, tile_px - 1))
     found = spans(length, tile_px, overlap)
-    shared = [a.read1 - b.read0 for a, b in zip(found, found[1:], strict=False)]
+    shared = [a.read1 - b.read0 for a, b in itertools.pairwise(found)]
     assert all(s == overlap for s in shared[:-1]) and all(s >= overlap for s in shared)
 
 

@@ -24,7 +24,7 @@ def auroc(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> float:
     """Chance that a positive scores above a negative, ties counting half."""
     order = np.argsort(scores, kind="stable")
     ranks = np.empty(len(scores))
-    values, inverse, counts = np.unique(scores[order], return_inverse=True, return_counts=True)
+    _values, inverse, counts = np.unique(scores[order], return_inverse=True, return_counts=True)
     ends = np.cumsum(counts)
     ranks[order] = (ends - (counts - 1) / 2)[inverse]
     ups, downs = int(positive.sum()), int((~positive).sum())

@@ -15,9 +15,7 @@ from rszsl.model.text import words_of
 
 Floats = NDArray[np.float32]
 EDGE_WORDS = frozenset(
-    "a an the of in on at by to is are and or with near some many several there it this that two three four one "
-    "next from around between beside surrounded parked covered lots piece not its their them be has have which into "
-    "through along other another each different as for while both side sides ones can see we you".split()
+    ["a", "an", "the", "of", "in", "on", "at", "by", "to", "is", "are", "and", "or", "with", "near", "some", "many", "several", "there", "it", "this", "that", "two", "three", "four", "one", "next", "from", "around", "between", "beside", "surrounded", "parked", "covered", "lots", "piece", "not", "its", "their", "them", "be", "has", "have", "which", "into", "through", "along", "other", "another", "each", "different", "as", "for", "while", "both", "side", "sides", "ones", "can", "see", "we", "you"]
 )
 
 
