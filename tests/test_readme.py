@@ -1,0 +1,90 @@
+"""What the README says, run: its commands are taken from the file, not copied here."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import geopandas as gpd
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+RSZSL = [sys.executable, "-m", "rszsl"]
+
+
+def ci_line(name: str) -> str:
+    """The command that `.ci/run` takes for `name`."""
+    found = re.search(rf"<!-- ci:{name} -->\n```sh\n(.+)\n```", README)
+    assert found, f"README.md has no command marked ci:{name}"
+    return found[1]
+
+
+def rszsl_lines() -> list[list[str]]:
+    """Every `rszsl …` line of the README's shell blocks, as arguments."""
+    blocks = re.findall(r"```sh\n(.*?)```", README, flags=re.S)
+    lines = [line.strip() for block in blocks for line in block.splitlines()]
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith(("rszsl ", ".venv/bin/rszsl "))]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """The README's first command, less the installation, in an empty folder."""
+    steps = [step.strip() for step in ci_line("main").split("&&")]
+    assert steps[0] == "python3 -m venv .venv" and steps[1] == ".venv/bin/pip install -q ."
+    program, *arguments = shlex.split(steps[2])
+    assert program == ".venv/bin/rszsl" and len(steps) == 3
+    folder = tmp_path_factory.mktemp("readme")
+    run = subprocess.run([*RSZSL, *arguments], cwd=folder, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr
+    return folder, run.stderr
+
+
+def test_the_first_command_gives_what_the_readme_promises(demo):
+    folder, said = demo
+    for promised in re.findall(r"`(rszsl-demo/[^`]+)`", README):
+        assert (folder / promised).stat().st_size > 10_000, promised
+    assert re.search(r"\d+ tiles = \d+ labelled \+ \d+ other \+ \d+ nodata \+ 0 failed", said)
+    tiles = gpd.read_file(folder / "rszsl-demo" / "demo_scene.rszsl.gpkg", layer="tiles")
+    assert tiles["status"].isin(["labelled", "other", "nodata"]).all()
+    assert (tiles["status"] == "nodata").any() and (tiles["status"] == "labelled").any()
+
+
+def test_every_rszsl_line_is_one_that_the_program_takes(demo):
+    """With the demo scene in place of the reader's own; options that name files of theirs get ours."""
+    folder, _ = demo
+    scene = folder / "rszsl-demo" / "demo_scene.tif"
+    left, bottom, _, top = gpd.read_file(folder / "rszsl-demo" / "demo_scene.rszsl.gpkg", layer="tiles").total_bounds
+    from shapely import box
+
+    district = gpd.GeoDataFrame(geometry=[box(left, bottom, left + 700, top)], crs=32632)
+    district.to_file(folder / "district.gpkg")
+    ours = {"district.gpkg": folder / "district.gpkg", "examples/classes.txt": ROOT / "examples" / "classes.txt"}
+    lines = rszsl_lines()
+    assert len(lines) >= 6
+    for number, line in enumerate(lines):
+        arguments = [str(scene) if a.endswith(".tif") else str(ours.get(a, a)) for a in line]
+        if arguments[0] == "map" and "-o" not in arguments and "--out" not in arguments:
+            arguments += ["-o", f"out{number}.gpkg"]
+        arguments = ["1,2,3" if a == "4,3,2" else a for a in arguments]
+        run = subprocess.run([*RSZSL, *arguments], cwd=folder, capture_output=True, text=True, timeout=300)
+        assert run.returncode == 0, f"{line}: {run.stderr}"
+
+
+def test_the_second_command_is_how_tests_are_run():
+    assert ci_line("test").endswith('.venv/bin/pip install -q -e ".[dev]" && .venv/bin/python -m pytest')
+
+
+def test_every_linked_file_is_there():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        if not target.startswith("http"):
+            assert (ROOT / target).exists(), target
+
+
+def test_the_python_example_runs(demo, monkeypatch):
+    folder, _ = demo
+    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.S)
+    code = code.replace('"scene.tif"', repr(str(folder / "rszsl-demo" / "demo_scene.tif")))
+    monkeypatch.chdir(folder)
+    exec(compile(code, "README.md", "exec"), {})
