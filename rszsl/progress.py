@@ -92,7 +92,7 @@ class JsonLines:
 
 
 class Bar:
-    """A rich progress bar with tiles a second and the time left, on stderr."""
+    """A rich progress bar with tiles a second and the time left, on stderr; elsewhere than on a terminal no bar."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         from rich.console import Console
@@ -102,7 +102,7 @@ class Bar:
         self._console = Console(stderr=True, quiet=quiet, highlight=False)
         self._bars = RichProgress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(), console=self._console, transient=True,
+            TimeRemainingColumn(), console=self._console, transient=True, disable=not self._console.is_terminal,
         )  # fmt: skip
         self._task: Any = None
         self._started_s = 0.0

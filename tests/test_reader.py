@@ -1,5 +1,8 @@
 import math
+import os
 import pickle
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -270,15 +273,42 @@ def test_truncated_file_says_which_window(make_raster, noise):
         scene.read(Box(192, 192, 64, 64), height_px=64, width_px=64)
 
 
-def test_http(make_raster, noise, tmp_path):
+@pytest.fixture
+def web_server(tmp_path):
+    """Serve the test's folder on the loopback interface; gives `host:port`."""
     handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
-    path = make_raster(noise(3, 20, 20))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        remote = open_scene(f"http://127.0.0.1:{server.server_port}/scene.tif")
-        image = read_all(remote).image
+        yield f"127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+def test_http(make_raster, noise, web_server):
+    path = make_raster(noise(3, 20, 20))
+    image = read_all(open_scene(f"http://{web_server}/scene.tif")).image
     np.testing.assert_array_equal(image, read_all(open_scene(str(path))).image)
+
+
+def test_s3(make_raster, noise, web_server, tmp_path):
+    """A bucket in path style, in a process of its own: GDAL keeps S3 settings for as long as it lives."""
+    path = make_raster(noise(3, 20, 20))
+    (tmp_path / "bucket").mkdir()
+    path.rename(tmp_path / "bucket" / "scene.tif")
+    bucket = {"AWS_S3_ENDPOINT": web_server, "AWS_HTTPS": "NO", "AWS_VIRTUAL_HOSTING": "FALSE"}
+    code = "from rszsl.scene.reader import open_scene; print(open_scene('s3://bucket/scene.tif').width_px)"
+    env = os.environ | bucket | {"AWS_NO_SIGN_REQUEST": "YES"}
+    run = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60)
+    assert run.stdout.strip() == "20", run.stderr
+
+
+def test_sidecar_files_are_found(noise, tmp_path):
+    """A JPEG has its place in a world file beside it."""
+    from PIL import Image
+
+    Image.fromarray(noise(40, 50, 3)).save(tmp_path / "photo.jpg")
+    (tmp_path / "photo.jgw").write_text("0.5\n0\n0\n-0.5\n500000.25\n5299999.75\n")
+    scene = open_scene(str(tmp_path / "photo.jpg"), crs="EPSG:32632")
+    assert (scene.transform.a, scene.transform.c) == (0.5, 500_000)
 
 
 def test_a_huge_scene_is_never_read_whole(tmp_path):

@@ -122,7 +122,6 @@ def _text_side(folder: Path, arrays: dict[str, Floats]) -> AttributeText:
         encoder=PhraseEncoder(vocabulary, PhraseTables(**tables)),
         projection=arrays["text.projection"],
         mean=arrays["text.mean"],
-        std=arrays["text.std"],
         taught={name: row for row, concept in enumerate(taught) for name in concept["names"]},
         taught_rows=arrays["text.taught_rows"],
     )

@@ -40,21 +40,25 @@ class DsvaOutput:
         global_scores: (N, K), a_g of METHOD B.3: standardised attribute scores from the mean token.
         local_scores: (N, K), a_l: the best patch of each attribute's map.
         maps: (N, K, G, G), M: where each attribute is seen.
+        attributes: (N, K), unit length: both heads' mean, decorrelated.
     """
 
     embedding: Tensor
     global_scores: Tensor
     local_scores: Tensor
     maps: Tensor
-
-    @property
-    def attributes(self) -> Tensor:
-        """Both heads' mean, at unit length (N, K)."""
-        return functional.normalize(self.global_scores + self.local_scores, dim=-1)
+    attributes: Tensor
 
 
 class Dsva(nn.Module):
-    """The image side: tiles to attribute scores, attention maps and an embedding."""
+    """The image side: tiles to attribute scores, attention maps and an embedding.
+
+    `score_mean` (K,) and `decorrelation` (K, K) are no parameters: they do nothing in training and are fitted after
+    it (`rszsl.training.decorrelate`).
+    """
+
+    score_mean: Tensor
+    decorrelation: Tensor
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -66,6 +70,8 @@ class Dsva(nn.Module):
         self.local_norm = nn.LayerNorm(shape.embed_dim)
         self.prototypes = nn.Parameter(torch.randn(shape.attributes, shape.embed_dim) * 0.02)
         self.local_bias = nn.Parameter(torch.zeros(shape.attributes))
+        self.register_buffer("score_mean", torch.zeros(shape.attributes))
+        self.register_buffer("decorrelation", torch.eye(shape.attributes))
         self.embedding_head = nn.Sequential(
             nn.Linear(shape.embed_dim, 2 * shape.embed_dim),
             nn.GELU(),
@@ -84,9 +90,12 @@ class Dsva(nn.Module):
         # Unlike METHOD B.3, tokens are normalised before the prototypes meet them, so that the best patch of an
         # attribute and its global score live on one scale; and there is no CLS token to win the maximum.
         scores = self.local_norm(tokens) @ self.prototypes.T + self.local_bias
+        a_g, a_l = self.global_head(pooled), scores.amax(1)
+        joint = ((a_g + a_l) / 2 - self.score_mean) @ self.decorrelation
         return DsvaOutput(
-            embedding=functional.normalize(self.embedding_head(pooled).float(), dim=-1),
-            global_scores=self.global_head(pooled).float(),
-            local_scores=scores.amax(1).float(),
-            maps=scores.transpose(1, 2).unflatten(2, (side, side)).float(),
+            embedding=functional.normalize(self.embedding_head(pooled), dim=-1),
+            global_scores=a_g,
+            local_scores=a_l,
+            maps=scores.transpose(1, 2).reshape(*a_l.shape, side, side),
+            attributes=functional.normalize(joint, dim=-1),
         )

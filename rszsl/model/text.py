@@ -113,9 +113,8 @@ class AttributeText:
 
     Attributes:
         encoder: phrases to text vectors.
-        projection: float32 (K, 512), a text vector's raw attribute scores.
-        mean: float32 (K,), the raw scores' mean over names of places, taken off.
-        std: float32 (K,), their standard deviation, divided by.
+        projection: float32 (K, 512), a text vector's attribute scores.
+        mean: float32 (K,), the scores' mean over names of places, taken off.
         taught: the row of each name that images taught, in lower case, as words.
         taught_rows: float32 (S, K), unit length.
     """
@@ -123,7 +122,6 @@ class AttributeText:
     encoder: PhraseEncoder
     projection: Floats
     mean: Floats
-    std: Floats
     taught: Mapping[str, int]
     taught_rows: Floats
 
@@ -143,7 +141,7 @@ class AttributeText:
 
     def text_row(self, phrase: str) -> Floats:
         """Give the row that the words alone mean, whatever images taught: float32 (K,), unit length."""
-        return unit((self.projection @ self.encoder.encode(phrase) - self.mean) / self.std)
+        return unit(self.projection @ self.encoder.encode(phrase) - self.mean)
 
     def _note(self, item: ClassName) -> str | None:
         notes = [note for phrase in item.phrases if (note := self._phrase_note(phrase))]

@@ -1,6 +1,7 @@
 """The one reader of rasters: opens a scene, decides its bands and radiometry once, reads windows of it."""
 
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,12 +27,14 @@ from rszsl.scene.radiometry import Radiometry
 SAMPLE_SIDE_PX = 1024
 """A scene (or its overview) up to this side gives its radiometry whole; else a lattice of windows does."""
 LATTICE, LATTICE_WINDOW_PX = 8, 128
-GDAL_OPTIONS = {
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # do not list a bucket to open one file
+REMOTE_OPTIONS = {
+    # Do not list a bucket to open one file. On a local disk the listing stays: it finds .ovr, .msk and world files.
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "GDAL_HTTP_MULTIPLEX": "YES",
     "GDAL_HTTP_MAX_RETRY": "3",
     "GDAL_HTTP_RETRY_DELAY": "1",
 }
+REMOTE_PREFIXES = ("/vsicurl", "/vsis3", "/vsigs", "/vsiaz", "/vsiadls", "/vsioss", "/vsiswift", "/vsihdfs")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,7 +107,8 @@ class Scene:
             max(1, round(width_px * inside.width_px / window.width_px)),
         )
         try:
-            raw, valid = self._read_raw(inside, part)
+            with _gdal_env(self.path):
+                raw, valid = self._read_raw(inside, part)
         except (RasterioError, MemoryError) as err:
             raise SceneError(f"cannot read {window} of {self.path}: {err}") from err
         scaled = self.radiometry.apply(raw)
@@ -136,9 +140,7 @@ class Scene:
     def _handle(self) -> Any:  # rasterio ships no types
         handle = getattr(self._handles, "source", None)
         if handle is None:
-            with rasterio.Env(**GDAL_OPTIONS):
-                handle = rasterio.open(self.path)
-            self._handles.source = handle
+            handle = self._handles.source = rasterio.open(self.path)
         return handle
 
 
@@ -185,13 +187,16 @@ def open_scene(
         )
 
 
+def _gdal_env(path: str) -> rasterio.Env:
+    remote = "://" in path or path.startswith(REMOTE_PREFIXES)
+    return rasterio.Env(**(REMOTE_OPTIONS if remote else {}))
+
+
 @contextmanager
 def _opened(path: str) -> Iterator[Any]:
     """Open a raster quietly (a missing CRS is our own error) and turn GDAL's words into a SceneError."""
-    import warnings
-
     try:
-        with rasterio.Env(**GDAL_OPTIONS), warnings.catch_warnings():
+        with _gdal_env(path), warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             source = rasterio.open(path)
     except RasterioError as err:

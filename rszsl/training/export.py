@@ -48,7 +48,7 @@ def pack_tensors(net: Dsva, known: Knowledge) -> dict[str, Tensor]:
     for name, array in asdict(known.space.tables).items():
         tensors[TABLE_PREFIX + name] = torch.from_numpy(array).to(torch.float16)
     text = known.text
-    for name in ("projection", "mean", "std", "taught_rows"):
+    for name in ("projection", "mean", "taught_rows"):
         tensors[f"text.{name}"] = torch.from_numpy(getattr(text, name))
     return {name: value.contiguous() for name, value in tensors.items()}
 

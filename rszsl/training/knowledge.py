@@ -118,12 +118,10 @@ def _text(
         for row, concept in enumerate(split.seen)
         for name in (concept, *recipe.aliases.get(concept, ()))
     }
-    width = len(vectors)
     text = AttributeText(
         encoder=space.encoder,
         projection=np.asarray(projection, dtype="float32"),
-        mean=np.zeros(width, "float32"),
-        std=np.ones(width, "float32"),
+        mean=np.zeros(len(vectors), "float32"),
         taught=names,
         taught_rows=image_rows,
     )

@@ -27,12 +27,15 @@ class Lesson:
 
     Attributes:
         embedding: (N, E), the teacher's, unit length.
+        embedding_mean: (E,), the teacher's mean over the training images; most of an embedding says no more than
+            "a picture from above", so both are compared without it.
         attributes: (N, K), the teacher's standardised scores.
-        concept: int64 (N,), 0..C-1.
+        concept: (N, C), how much of each concept an image shows; rows add up to 1.
         rows: (C, K), unit attribute rows of the concepts.
     """
 
     embedding: Tensor
+    embedding_mean: Tensor
     attributes: Tensor
     concept: Tensor
     rows: Tensor
@@ -44,7 +47,8 @@ def total_loss(out: DsvaOutput, lesson: Lesson, weights: LossWeights) -> Tensor:
     regression = sum((functional.mse_loss(a, lesson.attributes) for a in heads), torch.zeros(()))
     compatibility = sum((compatibility_loss(a, lesson, weights.temperature) for a in heads), torch.zeros(()))
     return (
-        weights.distillation * cosine_distance(out.embedding, lesson.embedding)
+        weights.distillation
+        * cosine_distance(out.embedding - lesson.embedding_mean, lesson.embedding - lesson.embedding_mean)
         + weights.regression * regression
         + weights.direction * cosine_distance(out.attributes, lesson.attributes)
         + weights.compatibility * compatibility

@@ -71,8 +71,9 @@ def build_training_set(known: Knowledge, features: Features) -> TrainingSet:
     ids = {name: row for row, name in enumerate(known.split.seen)}
     lesson = Lesson(
         embedding=torch.from_numpy(known.embeddings[known.train]),
+        embedding_mean=torch.from_numpy(known.embeddings[known.train].mean(0)),
         attributes=torch.from_numpy(known.scores[known.train]),
-        concept=torch.tensor([ids[c] for c in known.concepts[known.train].tolist()]),
+        concept=torch.eye(len(ids))[[ids[c] for c in known.concepts[known.train].tolist()]],
         rows=torch.from_numpy(known.image_rows),
     )
     return TrainingSet(features.train, lesson)

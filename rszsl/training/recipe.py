@@ -52,12 +52,14 @@ class AlignmentRecipe:
         seen_weight: what a seen concept counts in the bridge, beside 1 for a name known in both spaces.
         row_penalty: penalty of the coefficients that rebuild a name from the attributes.
         image_share: what a seen concept's row from images counts in its row, beside 1 for its row from text.
+        shrinkage: what is added to the attributes' covariance before they are decorrelated, in mean variances.
     """
 
     ridge: float
     seen_weight: float
     row_penalty: float
     image_share: float
+    shrinkage: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ class TrainingRecipe:
         lr: peak learning rate of transformer and heads.
         trunk_lr: peak learning rate of the trunk's upper part.
         weight_decay: of AdamW.
+        cutmix: share of steps whose images are pasted into each other.
         loss: weights of the loss terms.
     """
 
@@ -93,6 +96,7 @@ class TrainingRecipe:
     lr: float
     trunk_lr: float
     weight_decay: float
+    cutmix: float
     loss: LossWeights
 
 

@@ -1,6 +1,7 @@
 """One training run from recipe to model folder: gather, train, write, calibrate, measure."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,14 @@ from rszsl.model.dsva import Dsva
 from rszsl.training.calibrate import Cases, best_threshold, fit_calibrator, make_cases
 from rszsl.training.card import calibrator_table, full_card
 from rszsl.training.data import LabelledImage, data_root
+from rszsl.training.decorrelate import decorrelate
 from rszsl.training.evaluate import class_accuracy
 from rszsl.training.export import base_card, write_card, write_files
 from rszsl.training.knowledge import Flags, Knowledge, gather
 from rszsl.training.prepare import build_features, build_network, build_training_set, rest_features
 from rszsl.training.recipe import Recipe
 from rszsl.training.report import measure_model
-from rszsl.training.train import predict, train_network
+from rszsl.training.train import joint_scores, predict, train_network
 from rszsl.training.trunk import plain_view, read_square
 
 Floats = NDArray[np.float32]
@@ -42,10 +44,12 @@ def run(recipe: Recipe, log: Log) -> Path:
     shown = rest_features(known, features, watched)
 
     def measure(trained: Dsva) -> str:
-        return _progress(predict(trained, shown)[2], known, watched)
+        return _progress(predict(trained, shown), known, watched)
 
     lessons = build_training_set(known, features)
     train_network(net, lessons, recipe.training, recipe.work / recipe.name, seed=recipe.seed, measure=measure, log=log)
+    scores = joint_scores(net, features.train[:, 0])
+    known = replace(known, text=decorrelate(net, known.text, scores, recipe.alignment.shrinkage))
     write_files(recipe.output, net, known)
     finish(recipe, known, data, log)
     return recipe.output

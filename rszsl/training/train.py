@@ -104,7 +104,10 @@ def train_epoch(
     batches = count // recipe.batch_size
     for rows in order[: batches * recipe.batch_size].view(batches, recipe.batch_size):
         shown = data.features[rows, torch.randint(views, (len(rows),))]
-        loss = total_loss(run_network(net, shown), _lesson_of(data.lesson, rows), recipe.loss)
+        lesson = _lesson_of(data.lesson, rows)
+        if torch.rand(()) < recipe.cutmix:
+            shown, lesson = cutmix(shown, lesson)
+        loss = total_loss(run_network(net, shown), lesson, recipe.loss)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -114,22 +117,50 @@ def train_epoch(
     return total / max(1, batches)
 
 
+def cutmix(features: Tensor, lesson: Lesson) -> tuple[Tensor, Lesson]:
+    """Paste a random box of each image into its neighbour in the batch, and mix what is known by area.
+
+    An image from above has no subject: half a forest and half a harbour is a place that a tile may show, and it
+    keeps a few thousand images from being learnt by heart.
+    """
+    side = features.shape[-1]
+    height, width = torch.randint(side // 3, side, (2,)).tolist()
+    top, left = int(torch.randint(side - height + 1, ())), int(torch.randint(side - width + 1, ()))
+    mixed = features.clone()
+    box = (..., slice(top, top + height), slice(left, left + width))
+    mixed[box] = features.roll(1, 0)[box]
+    share = height * width / side**2
+
+    def mix(known: Tensor) -> Tensor:
+        return (1 - share) * known + share * known.roll(1, 0)
+
+    return mixed, replace(
+        lesson, embedding=mix(lesson.embedding), attributes=mix(lesson.attributes), concept=mix(lesson.concept)
+    )
+
+
 def run_network(net: Dsva, features: Tensor) -> DsvaOutput:
     """Run everything after the lower trunk on its features (N, C, G, G), float16 or float32."""
     upper = run_upper(trunk_of(net.backbone), features.float().contiguous(memory_format=torch.channels_last))
     return net.from_features(upper)
 
 
-def predict(net: Dsva, features: Tensor, batch_size: int = 128) -> tuple[Floats, Floats, Floats, Floats]:
-    """Predict for N feature maps: global scores, local scores and joint attributes (N, K), embedding (N, E)."""
+def predict(net: Dsva, features: Tensor, batch_size: int = 128) -> Floats:
+    """Predict attributes (N, K), unit length, for N feature maps of the lower trunk."""
+    return _predict(net, features, batch_size, lambda out: out.attributes)
+
+
+def joint_scores(net: Dsva, features: Tensor, batch_size: int = 128) -> Floats:
+    """Predict both heads' mean (N, K), as it was trained, for N feature maps of the lower trunk."""
+    return _predict(net, features, batch_size, lambda out: (out.global_scores + out.local_scores) / 2)
+
+
+def _predict(net: Dsva, features: Tensor, batch_size: int, pick: Callable[[DsvaOutput], Tensor]) -> Floats:
     net.eval()
-    parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     with torch.inference_mode():
-        for start in range(0, len(features), batch_size):
-            out = run_network(net, features[start : start + batch_size])
-            parts.append((out.global_scores, out.local_scores, out.attributes, out.embedding))
-    a, b, c, d = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
-    return a, b, c, d
+        starts = range(0, len(features), batch_size)
+        parts = [pick(run_network(net, features[start : start + batch_size])) for start in starts]
+    return np.asarray(torch.cat(parts).numpy(), dtype="float32")
 
 
 def _lesson_of(lesson: Lesson, rows: Tensor) -> Lesson:

@@ -1,0 +1,96 @@
+"""The text side: names to rows."""
+
+import numpy as np
+import pytest
+
+from rszsl.classes import ClassName, parse_classes
+from rszsl.errors import ClassListError
+from rszsl.model.checkpoint import load_model
+from rszsl.model.text import PhraseEncoder, PhraseTables, find_word, gram_ids, unit, words_of
+
+
+@pytest.fixture(scope="module")
+def text():
+    return load_model("dsva-small", device="cpu").text
+
+
+@pytest.fixture
+def tiny():
+    """Two words in two dimensions, whose arithmetic can be done by hand."""
+    linear = np.zeros((2, 512), "float32")
+    linear[0, 0] = linear[1, 1] = 1
+    tables = PhraseTables(
+        words=np.array([[3, 0], [0, 4]], "float32"),
+        word_weights=np.array([0, np.log(3)], "float32"),
+        grams=np.array([[5, 5]], "float32"),
+        gram_weight=np.zeros(1, "float32"),
+        linear=linear,
+        inner=np.zeros((2, 1), "float32"),
+        inner_bias=np.zeros(1, "float32"),
+        outer=np.zeros((1, 512), "float32"),
+        outer_bias=np.zeros(512, "float32"),
+    )
+    return PhraseEncoder(["red", "roof"], tables)
+
+
+def test_words():
+    assert words_of("Café-terraces (OLD)") == ["cafe", "terraces", "old"]
+    assert words_of("children's park") == ["children", "park"]
+    assert words_of("太陽光") == []
+
+
+@pytest.mark.parametrize("word", ["quarry", "quarries"])
+def test_a_plural_is_known(word):
+    assert find_word(word, {"quarry": 7}) == 7
+
+
+def test_gram_ids_are_the_same_everywhere():
+    assert gram_ids("sea", 1000) == [996, 223, 244, 688, 176, 998]
+
+
+def test_by_hand(tiny):
+    # weights 0 and log 3 share 1/4 and 3/4: (3/4, 3), of length 3.0923
+    np.testing.assert_allclose(tiny.encode("red roof")[:2], [0.2425, 0.9701], atol=1e-4)
+    np.testing.assert_allclose(tiny.encode("zzz")[:2], [0.7071, 0.7071], atol=1e-4)
+    assert tiny.unknown_words("red zzz roofs") == ["zzz"]
+
+
+def test_a_name_without_letters_is_refused(text):
+    with pytest.raises(ClassListError, match="write its name in English"):
+        text.class_rows([ClassName("太陽光")])
+
+
+def test_rows_follow_the_order_of_the_classes(text):
+    rows = text.class_rows(parse_classes("quarry,solar farm,forest")).rows
+    turned = text.class_rows(parse_classes("forest,quarry,solar farm")).rows
+    np.testing.assert_array_equal(rows, turned[[1, 2, 0]])
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
+
+
+def test_case_and_spacing_do_not_matter(text):
+    rows = text.class_rows([ClassName("Solar  Farm"), ClassName("solar farm")]).rows
+    np.testing.assert_array_equal(rows[0], rows[1])
+
+
+def test_synonyms_are_averaged(text):
+    both = text.class_rows([ClassName("solar farm", ("quarry",))]).rows[0]
+    apart = text.class_rows(parse_classes("solar farm,quarry")).rows
+    np.testing.assert_allclose(both, unit(apart.mean(0)), atol=1e-6)
+
+
+def test_related_names_are_nearer_than_unrelated_ones(text):
+    quarry, pit, tennis, court = text.class_rows(parse_classes("quarry,gravel pit,tennis court,basketball court")).rows
+    assert quarry @ pit > quarry @ tennis
+    assert tennis @ court > tennis @ quarry
+
+
+def test_unknown_words_are_noted(text):
+    notes = text.class_rows(parse_classes("forest,solar farm,xyzzyqq,xyzzyqq roof")).notes
+    assert notes[:2] == (None, None)
+    assert notes[2] == 'no word of "xyzzyqq" is known to the model\'s text side; the label is a guess'
+    assert "rests on the other words" in notes[3]
+
+
+def test_run_together_names_of_datasets_are_known(text):
+    rows = text.class_rows(parse_classes("storagetanks,storage tanks")).rows
+    np.testing.assert_array_equal(rows[0], rows[1])

@@ -1,0 +1,185 @@
+"""Training: losses by hand, splits, a tiny run that is broken off and taken up again."""
+
+import numpy as np
+import pytest
+import torch
+
+from rszsl.errors import TrainingError
+from rszsl.labels.calibrate import Calibrator
+from rszsl.model.dsva import Dsva, Shape
+from rszsl.model.text import AttributeText
+from rszsl.training.attributes import class_means, fit_bridge, ridge_projection
+from rszsl.training.calibrate import Cases, fit_calibrator, measure_presence
+from rszsl.training.data import data_root, list_images
+from rszsl.training.decorrelate import decorrelate, symmetric_roots
+from rszsl.training.evaluate import auroc, calibration_error, class_accuracy
+from rszsl.training.export import to_toml
+from rszsl.training.losses import Lesson, LossWeights, compactness_loss, compatibility_loss, cosine_distance
+from rszsl.training.phrases import without
+from rszsl.training.recipe import TrainingRecipe, read_recipe
+from rszsl.training.split import draw_split, holdout_mask
+from rszsl.training.train import TrainingSet, train_network
+
+WEIGHTS = LossWeights(1.0, 0.3, 1.0, 0.05, 1e-3, 0.1)
+
+
+def test_cosine_distance_by_hand():
+    a, b = torch.tensor([[1.0, 0.0], [3.0, 4.0]]), torch.tensor([[0.0, 2.0], [6.0, 8.0]])
+    assert cosine_distance(a, b).item() == pytest.approx(0.5)
+
+
+def test_compatibility_by_hand():
+    rows = torch.eye(2)
+    lesson = Lesson(torch.zeros(1, 2), torch.zeros(2), torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]), rows)
+    # cosines 0.6 and 0.8 over a temperature of 0.1: -log(e^6 / (e^6 + e^8))
+    assert compatibility_loss(torch.tensor([[3.0, 4.0]]), lesson, 0.1).item() == pytest.approx(2.126928, abs=1e-5)
+
+
+def test_compactness_by_hand():
+    maps = torch.full((1, 1, 2, 2), -100.0)
+    maps[0, 0, 0, 0], maps[0, 0, 1, 1] = 100.0, 50.0
+    # only the corner opposite the maximum is lit, 1 + 1 away; the mean is over four patches
+    assert compactness_loss(maps).item() == pytest.approx(0.5)
+
+
+def test_split_is_by_seed_and_keeps_everyday_names():
+    concepts = [f"c{i}" for i in range(20)]
+    split = draw_split(concepts, ["c0", "c1"], test=4, validation=3, seed=7)
+    assert split == draw_split(concepts[::-1], ["c1", "c0"], test=4, validation=3, seed=7)
+    assert {"c0", "c1"} <= set(split.seen)
+    assert sorted((*split.seen, *split.validation, *split.test)) == sorted(concepts)
+    with pytest.raises(TrainingError, match="nowhere"):
+        draw_split(concepts, ["nowhere"], test=1, validation=1, seed=0)
+
+
+def test_held_out_names_leave_the_phrases():
+    assert without(["green golf course", "golf", "race course"], ["golf course"]) == ["golf", "race course"]
+
+
+def test_recipe_errors_name_the_key(tmp_path):
+    file = tmp_path / "recipe.toml"
+    file.write_text('name = "x"\n')
+    with pytest.raises(TrainingError, match="data|version|split"):
+        read_recipe(file)
+
+
+def test_bridge_carries_a_name_over():
+    rng = np.random.default_rng(0)
+    turn = np.linalg.qr(rng.normal(size=(6, 6)))[0].astype("float32")
+    names = rng.normal(size=(12, 6)).astype("float32")
+    bridge = fit_bridge(
+        names, names @ turn, seen_images=names[:2], seen_names=names[:2] @ turn, image_mean=np.zeros(6, "float32"),
+        ridge=1e-6, seen_weight=0.1,
+    )  # fmt: skip
+    x = rng.normal(size=(3, 6)).astype("float32")
+    expected = x @ turn / np.linalg.norm(x, axis=1, keepdims=True)
+    np.testing.assert_allclose(bridge(x), expected, atol=1e-4)
+
+
+def test_ridge_rows_rebuild_a_name():
+    vectors = np.eye(3, 5, dtype="float32")
+    np.testing.assert_allclose(ridge_projection(vectors, 1.0) @ [2, 4, 0, 0, 0], [1, 2, 0])
+
+
+def test_class_means_are_centred_over_classes():
+    scores = np.array([[2, 0], [4, 0], [0, 0], [0, 0]], "float32")
+    np.testing.assert_allclose(class_means(scores, np.array([0, 0, 1, 1]), 2), [[1, 0], [-1, 0]])
+
+
+def test_decorrelation_keeps_the_products():
+    scores = np.random.default_rng(1).normal(size=(500, 4)).astype("float32") @ np.diag([5, 1, 1, 0.2]).astype(
+        "float32"
+    )
+    inverse, root = symmetric_roots(scores, 0.0)
+    np.testing.assert_allclose(inverse @ root, np.eye(4), atol=1e-4)
+    np.testing.assert_allclose(np.cov((scores @ inverse).T), np.eye(4), atol=1e-3)
+
+
+def test_measures_by_hand():
+    similarity = np.array([[1, 0], [1, 0], [0, 1]], "float32")
+    # "a": 1 of 2 right; "b": 1 of 1 right
+    assert class_accuracy(similarity, ["a", "b"], np.array(["a", "b", "b"])) == pytest.approx(0.75)
+    assert auroc(np.array([0.1, 0.4, 0.4, 0.8]), np.array([False, True, False, True])) == pytest.approx(0.875)
+    gap = calibration_error(np.array([0.9, 0.9]), np.array([True, False]), np.array([3.0, 1.0]))
+    assert gap == pytest.approx(0.15)
+
+
+def test_calibrator_finds_what_is_there():
+    rng = np.random.default_rng(2)
+    rows = np.eye(3, 8, dtype="float32")
+    truth = rng.integers(0, 4, size=400)
+    attributes = rng.normal(size=(400, 8)).astype("float32") * 0.3 + np.eye(4, 8, dtype="float32")[truth]
+    attributes /= np.linalg.norm(attributes, axis=1, keepdims=True)
+    cases = Cases(attributes, rows, truth[:, None] == np.arange(3))
+    background = np.eye(8, dtype="float32")[4:]
+    calibrator = fit_calibrator(cases, background)
+    assert isinstance(calibrator, Calibrator)
+    ranks, gap = measure_presence(cases, background, calibrator)
+    assert ranks > 0.95
+    assert gap < 0.05
+
+
+def test_toml_is_read_back():
+    import tomllib
+
+    table = {"a": 1, "b": [1.5, 2.0], "c": {"model.bin": "x", "d": {"e": True}}, "rows": [{"n": "é"}, {"n": "f"}]}
+    assert tomllib.loads(to_toml(table)) == table
+
+
+def tiny_run(folder, epochs, log):
+    torch.manual_seed(3)
+    net = Dsva(Shape(input_px=64, attributes=5, embed_dim=24, depth=1, heads=2, embedding_dim=6))
+    generator = torch.Generator().manual_seed(4)
+    rows = torch.nn.functional.normalize(torch.randn(2, 5, generator=generator), dim=-1)
+    concept = torch.eye(2)[torch.arange(16) % 2]
+    embedding = torch.nn.functional.normalize(torch.randn(16, 6, generator=generator), dim=-1)
+    lesson = Lesson(embedding, embedding.mean(0), concept @ rows, concept, rows)
+    features = torch.randn(16, 2, 80, 4, 4, generator=generator).half()
+    recipe = TrainingRecipe(
+        views=2,
+        epochs=3,
+        heads_epochs=1,
+        batch_size=8,
+        lr=1e-2,
+        trunk_lr=1e-3,
+        weight_decay=0.0,
+        cutmix=0.5,
+        loss=WEIGHTS,
+    )
+
+    def measure(_):
+        if len(log) + 1 == epochs:
+            raise KeyboardInterrupt
+        return ""
+
+    train_network(net, TrainingSet(features, lesson), recipe, folder, seed=5, measure=measure, log=log.append)
+    return net
+
+
+def test_a_broken_run_goes_on_to_the_same_end(tmp_path):
+    whole = tiny_run(tmp_path / "whole", 99, [])
+    with pytest.raises(KeyboardInterrupt):
+        tiny_run(tmp_path / "broken", 2, [])
+    log: list[str] = []
+    resumed = tiny_run(tmp_path / "broken", 99, log)
+    assert len(log) == 1
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], value, msg=name)
+
+
+def test_decorrelation_is_set_in_the_network():
+    net = Dsva(Shape(input_px=64, attributes=3, embed_dim=24, depth=1, heads=2, embedding_dim=6))
+    scores = np.random.default_rng(0).normal(size=(50, 3)).astype("float32")
+    text = AttributeText(None, np.ones((3, 512), "float32"), np.zeros(3, "float32"), {}, np.eye(3, dtype="float32"))
+    turned = decorrelate(net, text, scores, 0.1)
+    np.testing.assert_allclose(net.decorrelation.numpy() @ turned.projection, text.projection, atol=1e-4)
+
+
+def test_holdout_does_not_depend_on_what_else_is_listed():
+    try:
+        images = list_images(data_root(), ["ucm"])
+    except TrainingError as err:
+        pytest.skip(f"needs the training images: {err}")
+    marks = holdout_mask(images, 0.1, 1)
+    assert 0.05 < marks.mean() < 0.15
+    np.testing.assert_array_equal(holdout_mask(images[100:], 0.1, 1), marks[100:])
