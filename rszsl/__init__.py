@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rszsl.classes import ClassName
 from rszsl.errors import (
     AoiError,
+    CacheError,
     ClassListError,
     ModelError,
     OptionError,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from rszsl.model.bundle import Model
     from rszsl.model.checkpoint import list_models, load_model
     from rszsl.options import MapOptions
-    from rszsl.pipeline import MapResult, map_scene
+    from rszsl.pipeline import MapResult, embed_scene, map_scene, relabel, search
     from rszsl.tiling import SceneDataset, TileSampler
 
 __version__ = version("rszsl")
@@ -38,13 +39,17 @@ _LAZY = {
     "Model": "rszsl.model.bundle",
     "SceneDataset": "rszsl.tiling",
     "TileSampler": "rszsl.tiling",
+    "embed_scene": "rszsl.pipeline",
     "list_models": "rszsl.model.checkpoint",
     "load_model": "rszsl.model.checkpoint",
     "map_scene": "rszsl.pipeline",
+    "relabel": "rszsl.pipeline",
+    "search": "rszsl.pipeline",
 }
 
 __all__ = [
     "AoiError",
+    "CacheError",
     "ClassListError",
     "ClassName",
     "MapOptions",
@@ -58,9 +63,12 @@ __all__ = [
     "SceneError",
     "TileSampler",
     "TrainingError",
+    "embed_scene",
     "list_models",
     "load_model",
     "map_scene",
+    "relabel",
+    "search",
 ]
 
 

@@ -6,6 +6,7 @@
     ├── AoiError          an area of interest that cannot be read or misses the scene
     ├── ModelError        an unknown model, a damaged checkpoint, a device that is not there
     ├── OptionError       a value outside its range
+    ├── CacheError        a cache that is missing, damaged, or belongs to something else
     ├── OutputError       an output that exists, or cannot be written
     └── TrainingError     data or a recipe that cannot be trained on
 
@@ -36,6 +37,10 @@ class ModelError(RszslError):
 
 class OptionError(RszslError):
     """An option has a value that makes no sense."""
+
+
+class CacheError(RszslError):
+    """The cache cannot be used."""
 
 
 class OutputError(RszslError):

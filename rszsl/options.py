@@ -26,6 +26,7 @@ class MapOptions:
         min_valid: a tile with a smaller share of valid pixels is nodata, 0..1.
         min_confidence: a tile whose best class is less sure is `other`, 0..1; None takes the model's.
         aoi: vector file; only tiles whose cell overlaps it are planned.
+        cache: keeps what the model said of each tile; read where it is there and fits, else written.
         format: one of `FORMAT_NAMES`.
         overwrite: replace an existing output.
     """
@@ -41,6 +42,7 @@ class MapOptions:
     min_valid: float = 0.5
     min_confidence: float | None = None
     aoi: Path | None = None
+    cache: Path | None = None
     format: str = "gpkg"
     overwrite: bool = False
 
@@ -61,7 +63,8 @@ class MapOptions:
 
     def to_record(self) -> dict[str, Any]:
         """As JSON values, for the `runs` table."""
-        return asdict(self) | {"aoi": str(self.aoi) if self.aoi else None}
+        paths = {name: str(path) if (path := getattr(self, name)) else None for name in ("aoi", "cache")}
+        return asdict(self) | paths
 
 
 def _check(fine: bool, message: str) -> None:

@@ -34,3 +34,10 @@ class ColourModel:
     def class_rows(self, classes):
         notes = tuple(None if c.name in COLOURS else f'no word of "{c.name}" is known' for c in classes)
         return ClassRows(unit([COLOURS.get(c.name, (1, -1, 1)) for c in classes]), notes)
+
+
+def painted(blocks, side=16):
+    """An image of coloured squares: `blocks` names a colour a square."""
+    colours = {"r": (250, 5, 5), "g": (5, 250, 5), "b": (5, 5, 250), ".": (90, 90, 90), "0": (0, 0, 0)}
+    grid = np.array([[colours[c] for c in row] for row in blocks], "uint8")
+    return grid.repeat(side, 0).repeat(side, 1).transpose(2, 0, 1)

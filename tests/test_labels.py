@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from rszsl.labels.assign import Status, assign, contributions
 from rszsl.labels.calibrate import Calibrator, background_similarity, score
 from rszsl.labels.collect import SceneLabels
+from rszsl.labels.encoded import EncodedTiles
 
 CALIBRATOR = Calibrator(bias=-1.0, weight_similarity=2.0, weight_margin=4.0, background_max_cosine=0.6)
 
@@ -69,8 +70,12 @@ def test_ties_go_to_the_first_class():
 
 def test_counts_add_up_only_when_all_is_dealt_with():
     kept = SceneLabels(np.arange(5))
-    kept.put_unread(0, np.array([1, 0.2, 0, 1, 1], "float32"), [None, None, "unreadable", None, None], min_valid=0.5)
-    assert kept.pending(0, 5).tolist() == [0, 3, 4]
+    halves = np.zeros((5, 8), "float16")
+    shown = np.array([True, False, False, True, True])
+    fraction = np.array([1, 0.2, 0, 1, 1], "float32")
+    kept.put_batch(
+        0, EncodedTiles(np.arange(5), fraction, (None, None, "unreadable", None, None), shown, halves, halves)
+    )
     assert not kept.count().adds_up
     tiles, classes = rows(3), rows(2, seed=2)
     scores = score(tiles, classes, rows(2, seed=3), CALIBRATOR)

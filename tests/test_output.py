@@ -9,7 +9,7 @@ import pyogrio
 import pytest
 import shapely
 from affine import Affine
-from fakes import ColourModel
+from fakes import ColourModel, painted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import CRS
@@ -23,13 +23,6 @@ from rszsl.pipeline import map_with
 from rszsl.progress import Silent
 from rszsl.scene.georef import geodesic_areas_m2
 from rszsl.scene.grid import Grid
-
-
-def painted(blocks, side=16):
-    """An image of coloured squares: `blocks` names a colour a square."""
-    colours = {"r": (250, 5, 5), "g": (5, 250, 5), "b": (5, 5, 250), ".": (90, 90, 90), "0": (0, 0, 0)}
-    grid = np.array([[colours[c] for c in row] for row in blocks], "uint8")
-    return grid.repeat(side, 0).repeat(side, 1).transpose(2, 0, 1)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import sys
 
 import click
 
+from rszsl.cli.cached import embed_command, relabel_command, search_command
 from rszsl.cli.demo import demo_command
 from rszsl.cli.map import map_command
 from rszsl.cli.models import models_group
@@ -23,7 +24,7 @@ def cli() -> None:
     """
 
 
-for _command in (map_command, demo_command, models_group):
+for _command in (map_command, embed_command, relabel_command, search_command, demo_command, models_group):
     cli.add_command(_command)
 
 

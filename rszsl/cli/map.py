@@ -1,17 +1,20 @@
 """`rszsl map`: label scenes in this process."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from rszsl.cli.options import (
+    CACHE_OPTIONS,
     CLASS_OPTIONS,
     LABEL_OPTIONS,
     MODEL_OPTIONS,
     OUTPUT_OPTIONS,
     PROGRESS_OPTIONS,
     SCENE_OPTIONS,
+    TILE_OPTIONS,
     classes_from,
     map_options,
     options_of,
@@ -24,7 +27,16 @@ if TYPE_CHECKING:
 
 @click.command("map")
 @click.argument("scenes", metavar="SCENE...", nargs=-1, required=True)
-@options_of(CLASS_OPTIONS, OUTPUT_OPTIONS, MODEL_OPTIONS, SCENE_OPTIONS, LABEL_OPTIONS, PROGRESS_OPTIONS)
+@options_of(
+    CLASS_OPTIONS,
+    OUTPUT_OPTIONS,
+    MODEL_OPTIONS,
+    SCENE_OPTIONS,
+    TILE_OPTIONS,
+    LABEL_OPTIONS,
+    CACHE_OPTIONS,
+    PROGRESS_OPTIONS,
+)
 @click.pass_context
 def map_command(
     context: click.Context,
@@ -34,6 +46,7 @@ def map_command(
     classes_file: Path | None,
     output: Path | None,
     out: Path | None,
+    cache: str | None,
     progress: str,
     quiet: bool,
     **options: Any,
@@ -44,6 +57,8 @@ def map_command(
     """
     wanted = classes_from(classes, classes_file)
     chosen = map_options(**options)
+    if cache and len(scenes) > 1:
+        raise OptionError(f"--cache {cache} names one file for one scene; give --cache alone for several scenes")
     targets = _targets(scenes, output, out, chosen)
 
     from rszsl.model.checkpoint import load_model
@@ -58,13 +73,23 @@ def map_command(
     with progress_for(progress, quiet=quiet) as reporter:
         for scene, path in targets.items():
             try:
-                failed += map_with(model, scene, wanted, path, chosen, reporter).counts.failed
+                kept = replace(chosen, cache=_cache_of(scene, cache, path.parent))
+                failed += map_with(model, scene, wanted, path, kept, reporter).counts.failed
             except RszslError as err:
                 if len(scenes) == 1:
                     raise
                 failed += 1
                 reporter.warn(f"skipped: {err}")
     context.exit(3 if failed else 0)
+
+
+def _cache_of(scene: str, cache: str | None, folder: Path) -> Path | None:
+    """Where the cache of a scene stands: as named, or beside the result; None without `--cache`."""
+    from rszsl.pipeline import default_cache
+
+    if cache is None:
+        return None
+    return Path(cache) if cache else default_cache(scene, folder)
 
 
 def _targets(scenes: tuple[str, ...], output: Path | None, out: Path | None, options: "MapOptions") -> dict[str, Path]:

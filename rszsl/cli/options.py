@@ -32,9 +32,11 @@ SCENE_OPTIONS = (
     click.option("--gsd", "gsd_m", type=float, metavar="M", help="Metres a pixel; measured by default."),
     click.option("--aoi", type=click.Path(path_type=Path), help="Vector file (any CRS): map only what it covers."),
 )
-LABEL_OPTIONS = (
+TILE_OPTIONS = (
     click.option("--overlap", type=float, default=0.0, show_default=True, help="Fraction of a tile shared."),
     click.option("--min-valid", type=float, default=0.5, show_default=True, help="Below, a tile is nodata."),
+)
+LABEL_OPTIONS = (
     click.option("--min-confidence", type=float, help="Below, a tile is other; default: the model's own."),
 )
 OUTPUT_OPTIONS = (
@@ -42,6 +44,15 @@ OUTPUT_OPTIONS = (
     click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for many scenes."),
     click.option("--format", "format_name", type=click.Choice(FORMAT_NAMES), default="gpkg", show_default=True),
     click.option("--overwrite", is_flag=True, help="Replace an existing output."),
+)
+CACHE_OPTIONS = (
+    click.option(
+        "--cache",
+        is_flag=False,
+        flag_value="",
+        metavar="[FILE]",
+        help="Keep what the model said, to label again at once; default: SCENE_STEM.rszsl-cache.",
+    ),
 )
 PROGRESS_OPTIONS = (
     click.option("--progress", type=click.Choice(["auto", "bar", "json", "none"]), default="auto", show_default=True),
@@ -100,3 +111,14 @@ def parse_ranges(text: str | None) -> tuple[tuple[float, float], ...] | None:
         return tuple((low, high) for low, high in pairs)
     except ValueError as err:
         raise OptionError(f'--range "{text}" is not LO,HI or LO,HI;LO,HI;LO,HI') from err
+
+
+def parse_xy(text: str | None) -> tuple[float, float] | None:
+    """Parse `691200,5335000`: x, y in the scene's CRS."""
+    if text is None:
+        return None
+    try:
+        x, y = (float(part) for part in text.split(","))
+    except ValueError as err:
+        raise OptionError(f'--like "{text}" is not X,Y in the scene\'s CRS') from err
+    return x, y

@@ -1,6 +1,5 @@
 """The labels of all planned tiles of a scene, filled batch by batch, and their count."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -8,8 +7,10 @@ from numpy.typing import NDArray
 
 from rszsl.labels.assign import RANKS, Labels, Status
 from rszsl.labels.calibrate import Floats
+from rszsl.labels.encoded import EncodedTiles
 
 STATUSES = tuple(Status)
+_PENDING = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class SceneLabels:
 
     def __post_init__(self) -> None:
         n = len(self.tile_ids)
-        self.status = np.full(n, -1, dtype="int8")
+        self.status = np.full(n, _PENDING, dtype="int8")
         self.valid_fraction, self.margin, self.similarity = (np.full(n, np.nan, dtype="float32") for _ in range(3))
         self.choice, self.attribute = (np.full((n, RANKS), -1, dtype="int64") for _ in range(2))
         self.confidence, self.contribution = (np.full((n, RANKS), np.nan, dtype="float32") for _ in range(2))
@@ -69,19 +70,15 @@ class SceneLabels:
         for name in ("choice", "confidence", "attribute", "contribution", "margin", "similarity"):
             getattr(self, name)[at] = getattr(labels, name)
 
-    def put_unread(self, start: int, valid_fraction: Floats, failures: Sequence[str | None], min_valid: float) -> None:
-        """Record, for a batch that starts at position `start`, what was read, what failed and what is nodata."""
-        at = slice(start, start + len(valid_fraction))
-        self.valid_fraction[at] = valid_fraction
-        self.status[at][valid_fraction < min_valid] = _code(Status.NODATA)
-        for i, reason in enumerate(failures):
+    def put_batch(self, start: int, tiles: EncodedTiles) -> None:
+        """Record, for a batch that starts at position `start` of the plan, what failed and what is nodata."""
+        at = slice(start, start + len(tiles))
+        self.valid_fraction[at] = tiles.valid_fraction
+        self.status[at] = np.where(tiles.encoded, _PENDING, _code(Status.NODATA))
+        for i, reason in enumerate(tiles.failures):
             if reason is not None:
                 self.status[start + i] = _code(Status.FAILED)
                 self.failures[start + i] = reason
-
-    def pending(self, start: int, length: int) -> NDArray[np.int64]:
-        """Positions of a batch that are still to be classified."""
-        return start + np.flatnonzero(self.status[start : start + length] == -1)
 
     def is_status(self, status: Status) -> NDArray[np.bool_]:
         """Which tiles have this status: bool (n,)."""

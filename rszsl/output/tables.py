@@ -85,6 +85,22 @@ def region_table(regions: Regions, classes: Sequence[str], areas_m2: NDArray[np.
     return pa.table(columns)
 
 
+def similar_table(
+    tile_ids: NDArray[np.int64], grid: Grid, similarity: NDArray[np.float32], cells: NDArray[np.object_]
+) -> pa.Table:
+    """Make the layer `similar`: the tiles found by a search, best first."""
+    boxes = [grid[int(i)].cell for i in tile_ids]
+    columns: dict[str, Any] = {
+        "rank": np.arange(1, len(tile_ids) + 1),
+        "tile_id": tile_ids,
+        "row_px": np.array([b.row_px for b in boxes], dtype="int64"),
+        "col_px": np.array([b.col_px for b in boxes], dtype="int64"),
+        "similarity": _real(similarity),
+        GEOMETRY: pa.array(shapely.to_wkb(cells), type=pa.binary()),
+    }
+    return pa.table(columns)
+
+
 def with_crs(table: pa.Table, crs: CRS) -> pa.Table:
     """Mark the geometry column as WKB in `crs` (the GeoArrow extension type), as Arrow readers expect."""
     marks = {

@@ -97,18 +97,18 @@ FORMATS = {
 }
 
 
-def check_output(path: Path, *, overwrite: bool) -> None:
-    """Refuse, before any work is done, an output that exists or that cannot be written.
+def check_output(path: Path, *, overwrite: bool, option: str = "--output") -> None:
+    """Refuse, before any work is done, an output that exists or that cannot be written; `option` names it.
 
     Raises:
         OutputError: naming the path and the way out.
     """
     if path.is_dir():
-        raise OutputError(f"{path} is a folder; name a file with --output, or the folder with --out")
+        raise OutputError(f"{path} is a folder; name a file with {option}, or the folder with --out")
     if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists; give --overwrite to replace it, or another --output")
+        raise OutputError(f"{path} exists; give --overwrite to replace it, or another {option}")
     if not path.parent.is_dir():
-        raise OutputError(f"the folder {path.parent} does not exist; create it or name another --output")
+        raise OutputError(f"the folder {path.parent} does not exist; create it or name another {option}")
     with writing(path) as part:
         part.touch()
         part.unlink()
@@ -126,6 +126,16 @@ def write_result(result: Result, path: Path, format_name: str) -> None:
         if chosen.record_beside:
             record = part.with_name(f"{path.name}.run.json")
             record.write_text(json.dumps(result.record.to_row(), indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def write_layer(table: pa.Table, crs: CRS, path: Path, layer: str) -> None:
+    """Write one layer of polygons as a GeoPackage, whole or not at all.
+
+    Raises:
+        OutputError: where it cannot be written.
+    """
+    with writing(path) as part:
+        _write_arrow(table, crs, part, "GPKG", layer=layer)
 
 
 @contextmanager

@@ -14,72 +14,8 @@ from rszsl.errors import TrainingError
 from rszsl.model.text import words_of
 
 Floats = NDArray[np.float32]
-EDGE_WORDS = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "of",
-        "in",
-        "on",
-        "at",
-        "by",
-        "to",
-        "is",
-        "are",
-        "and",
-        "or",
-        "with",
-        "near",
-        "some",
-        "many",
-        "several",
-        "there",
-        "it",
-        "this",
-        "that",
-        "two",
-        "three",
-        "four",
-        "one",
-        "next",
-        "from",
-        "around",
-        "between",
-        "beside",
-        "surrounded",
-        "parked",
-        "covered",
-        "lots",
-        "piece",
-        "not",
-        "its",
-        "their",
-        "them",
-        "be",
-        "has",
-        "have",
-        "which",
-        "into",
-        "through",
-        "along",
-        "other",
-        "another",
-        "each",
-        "different",
-        "as",
-        "for",
-        "while",
-        "both",
-        "side",
-        "sides",
-        "ones",
-        "can",
-        "see",
-        "we",
-        "you",
-    ]
-)
+EDGE_WORDS_FILE = Path(__file__).with_name("edge_words.txt")
+"""Words that a phrase worth learning neither starts nor ends with."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,19 +71,20 @@ def frequent_words(path: Path, count: int) -> list[str]:
 
 def caption_phrases(folder: Path, count: int) -> list[str]:
     """Collect the most frequent phrases of two or three words in the captions, by count and then alphabet."""
+    edges = frozenset(EDGE_WORDS_FILE.read_text(encoding="utf-8").split())
     counts: Counter[str] = Counter()
     for file in sorted(folder.glob("*/*_caps.txt")):
         for line in file.read_text(encoding="utf-8").splitlines():
-            counts.update(_phrases_of(words_of(line)))
+            counts.update(_phrases_of(words_of(line), edges))
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return [phrase for phrase, times in ranked[:count] if times > 1]
 
 
-def _phrases_of(words: Sequence[str]) -> Iterable[str]:
+def _phrases_of(words: Sequence[str], edges: frozenset[str]) -> Iterable[str]:
     for size in (2, 3):
         for start in range(len(words) - size + 1):
             part = words[start : start + size]
-            if not EDGE_WORDS & {part[0], part[-1]}:
+            if not edges & {part[0], part[-1]}:
                 yield " ".join(part)
 
 

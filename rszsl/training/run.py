@@ -26,6 +26,8 @@ from rszsl.training.trunk import plain_view, read_square
 
 Floats = NDArray[np.float32]
 Log = Callable[[str], None]
+WATCH_EVERY = 3
+"""One in so many images is looked at after an epoch; the log shows the way, the card has the figures."""
 UNFITTED = Calibrator(bias=0.0, weight_similarity=1.0, weight_margin=0.0, background_max_cosine=0.6)
 """Stands in a card between the writing of the weights and the fit on what the written model says."""
 
@@ -41,6 +43,7 @@ def run(recipe: Recipe, log: Log) -> Path:
     net = build_network(recipe, len(known.attributes), known.embeddings.shape[1])
     features = build_features(recipe, known, net, log)
     watched = known.holdout | known.of(known.split.validation)
+    watched &= np.arange(len(watched)) % WATCH_EVERY == 0
     shown = rest_features(known, features, watched)
 
     def measure(trained: Dsva) -> str:

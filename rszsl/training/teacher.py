@@ -6,6 +6,7 @@ goes on where it stopped.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,8 +45,8 @@ def load_tower(folder: Path) -> Callable[[Tensor], Tensor]:
     """Load a CLIP vision tower; the returned function maps normalised pixels to unit embeddings in bf16 precision."""
     from transformers import CLIPVisionModelWithProjection
 
-    tower = CLIPVisionModelWithProjection.from_pretrained(folder).to(torch.bfloat16)
-    tower.eval()  # type: ignore[no-untyped-call]
+    tower: Any = CLIPVisionModelWithProjection.from_pretrained(folder)
+    tower.eval().to(torch.bfloat16)
 
     def embed(pixels: Tensor) -> Tensor:
         with torch.inference_mode():

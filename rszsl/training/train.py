@@ -129,7 +129,7 @@ def cutmix(features: Tensor, lesson: Lesson) -> tuple[Tensor, Lesson]:
     mixed = features.clone()
     box = (..., slice(top, top + height), slice(left, left + width))
     mixed[box] = features.roll(1, 0)[box]
-    share = height * width / side**2
+    share: float = height * width / side**2
 
     def mix(known: Tensor) -> Tensor:
         return (1 - share) * known + share * known.roll(1, 0)

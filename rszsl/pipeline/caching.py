@@ -1,0 +1,190 @@
+"""A scene is read once: embed it into a cache, then label it again, or search it, without opening it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from rszsl.classes import ClassName, as_classes
+from rszsl.errors import CacheError, OptionError
+from rszsl.model.bundle import Model
+from rszsl.options import MapOptions
+from rszsl.output.cache import Cache, open_cache, write_cache
+from rszsl.output.tables import similar_table
+from rszsl.output.writer import check_output, write_layer
+from rszsl.pipeline.encoding import encode_tiles
+from rszsl.pipeline.labelling import Clock, MapResult, label_batches, summary, write_map
+from rszsl.pipeline.mapping import loaded_model, make_job
+from rszsl.pipeline.plan import Footing, cache_key, default_cache, default_output, plan_scene
+from rszsl.progress import Progress, Silent
+from rszsl.scene.georef import cell_polygons
+
+
+def embed_scene(
+    scene: str | Path,
+    *,
+    cache: str | Path | None = None,
+    model: str | Model | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Path:
+    """Encode every tile of a scene into a cache, for `relabel` and `search`.
+
+    Args:
+        scene: as in `map_scene`.
+        cache: the file to write; default `<scene stem>.rszsl-cache` in the working directory.
+        model: as in `map_scene`.
+        progress: hears of every batch.
+        **options: fields of `rszsl.options.MapOptions` that say how the scene is read and tiled.
+
+    Returns:
+        The cache's path.
+
+    Raises:
+        RszslError: nothing is left under `cache` then.
+    """
+    chosen = MapOptions(**options)
+    path = Path(cache) if cache is not None else default_cache(str(scene))
+    check_output(path, overwrite=chosen.overwrite, option="--cache")
+    loaded = loaded_model(model, chosen.model, chosen.device)
+    told, plan = progress or Silent(), plan_scene(str(scene), loaded.card, chosen)
+    told.start(str(scene), len(plan.sampler))
+    for warning in plan.warnings:
+        told.warn(warning)
+    encoded = 0
+    with write_cache(path, cache_key(plan, loaded.card, chosen)) as sink:
+        for tiles in encode_tiles(plan, loaded, chosen):
+            sink.append(tiles)
+            encoded += int(tiles.encoded.sum())
+            told.advance(len(tiles))
+    told.done(str(path), f"{path}: {len(plan.sampler)} tiles, {encoded} encoded")
+    return path
+
+
+def relabel(
+    cache: str | Path,
+    classes: str | Sequence[str | ClassName],
+    *,
+    output: str | Path | None = None,
+    model: str | Model | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> MapResult:
+    """Label a cached scene again, as a fresh `map_scene` would, without opening the scene.
+
+    Args:
+        cache: made by `embed_scene` or `map_scene(..., cache=...)`.
+        classes: as in `map_scene`.
+        output: as in `map_scene`.
+        model: as in `map_scene`; it must be the one of the cache.
+        progress: as in `map_scene`.
+        **options: `min_confidence`, `format`, `overwrite`, `device`.
+
+    Raises:
+        CacheError: where the cache is damaged or of another model.
+        RszslError: as `map_scene`.
+    """
+    clock, opened = Clock(), open_cache(Path(cache))
+    key = opened.key
+    chosen = MapOptions(**({"overlap": key.overlap, "min_valid": key.min_valid} | options))
+    wanted = as_classes(classes)
+    path = Path(output) if output is not None else default_output(key.scene, chosen.format)
+    check_output(path, overwrite=chosen.overwrite)
+    loaded, told = _model_of(opened, model, chosen.device), progress or Silent()
+    job = make_job(loaded, wanted, path, replace(chosen, model=loaded.card.name, cache=opened.path))
+    told.start(key.scene, len(opened.tile_ids))
+    for note in job.rows.notes:
+        if note:
+            told.warn(note)
+    labels = label_batches(opened.batches(), opened.tile_ids, loaded, job, told)
+    result = write_map(Footing.of_cache(key), labels, loaded, job, clock)
+    told.done(str(path), summary(result))
+    return result
+
+
+def search(
+    cache: str | Path,
+    text: str | None = None,
+    *,
+    like_xy: tuple[float, float] | None = None,
+    top: int = 20,
+    output: str | Path | None = None,
+    model: str | Model | None = None,
+    device: str = "auto",
+    overwrite: bool = False,
+) -> list[tuple[int, float]]:
+    """Find the tiles of a cached scene that are most like a text, or like the tile at a point.
+
+    Args:
+        cache: made by `embed_scene` or `map_scene(..., cache=...)`.
+        text: a name or phrase; compared by attributes.
+        like_xy: a point in the scene's CRS; compared by embedding, the tile itself included.
+        top: how many tiles.
+        output: a GeoPackage for them (layer `similar`), or None.
+        model: as in `relabel`; not needed with `like_xy`.
+        device: where the model's text side is loaded.
+        overwrite: replace an existing output.
+
+    Returns:
+        `(tile_id, similarity)`, best first; similarity is a cosine in -1..1.
+
+    Raises:
+        OptionError: unless just one of `text` and `like_xy` is given, or where the point has no tile.
+        CacheError: where the cache is damaged or of another model.
+        OutputError: where the output cannot be written.
+    """
+    if (text is None) == (like_xy is None):
+        raise OptionError("give either a text or --like x,y to search for")
+    opened = open_cache(Path(cache))
+    if output is not None:
+        check_output(Path(output), overwrite=overwrite)
+    if text is not None:
+        loaded = _model_of(opened, model, device)
+        similarity = _similarities(opened, "attributes", loaded.class_rows(as_classes([text])).rows[0])
+    else:
+        similarity = _similarities(opened, "embedding", _embedding_at(opened, like_xy or (0, 0)))
+    best = np.argsort(-similarity, kind="stable")[:top]
+    best = best[np.isfinite(similarity[best])]
+    if output is not None:
+        _write_similar(opened, best, similarity[best], Path(output))
+    return [(int(opened.tile_ids[i]), float(similarity[i])) for i in best]
+
+
+def _model_of(cache: Cache, model: str | Model | None, device: str) -> Model:
+    loaded = loaded_model(model, cache.key.model, device)
+    if loaded.card.sha256 != cache.key.model_sha256:
+        raise CacheError(
+            f"{cache.path} was made with another {cache.key.model} (sha256 {cache.key.model_sha256[:12]}…) than "
+            f"{loaded.card.name} ({loaded.card.sha256[:12]}…); make it again with rszsl embed"
+        )
+    return loaded
+
+
+def _similarities(cache: Cache, column: str, row: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Cosine of each tile to `row` (n,), -inf where the tile was not encoded."""
+    parts = [
+        np.where(tiles.encoded, getattr(tiles, column).astype("float32") @ row, -np.inf) for tiles in cache.batches()
+    ]
+    return np.concatenate(parts).astype("float32")
+
+
+def _embedding_at(cache: Cache, xy: tuple[float, float]) -> NDArray[np.float32]:
+    cells = cell_polygons(cache.key.grid, cache.key.affine)[cache.tile_ids]
+    hits = np.flatnonzero(shapely.intersects(cells, shapely.Point(xy)))
+    rows = [t.embedding for t in cache.batches()]
+    embedding: NDArray[np.float32] = np.concatenate(rows).astype("float32")
+    encoded = [i for i in hits if embedding[i].any()]
+    if not encoded:
+        raise OptionError(f"--like {xy[0]:g},{xy[1]:g} has no labelled tile of {cache.key.scene} (in the scene's CRS)")
+    found: NDArray[np.float32] = embedding[encoded[0]]
+    return found
+
+
+def _write_similar(cache: Cache, chosen: NDArray[np.int64], similarity: NDArray[np.float32], path: Path) -> None:
+    ids = cache.tile_ids[chosen]
+    cells = cell_polygons(cache.key.grid, cache.key.affine)[ids]
+    write_layer(similar_table(ids, cache.key.grid, similarity, cells), cache.key.pyproj_crs, path, "similar")

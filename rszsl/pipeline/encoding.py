@@ -1,0 +1,60 @@
+"""What the model says of every planned tile, batch by batch: from the scene, or from a cache of it."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from rszsl.labels.encoded import EncodedTiles
+from rszsl.model.bundle import Model
+from rszsl.options import MapOptions
+from rszsl.output.cache import check_fits, open_cache, write_cache
+from rszsl.pipeline.plan import ScenePlan, cache_key
+from rszsl.tiling import TileBatch, load_tiles
+
+
+def encode_tiles(plan: ScenePlan, model: Model, options: MapOptions) -> Iterator[EncodedTiles]:
+    """Read and encode the planned tiles, in order; what failed or is nodata is not shown to the model."""
+    for batch in load_tiles(plan.dataset, plan.sampler, batch_size=options.batch_size):
+        yield _encode(batch, model, options.min_valid)
+
+
+def encode_with_cache(plan: ScenePlan, model: Model, options: MapOptions) -> Iterator[EncodedTiles]:
+    """As `encode_tiles`, by way of `options.cache`: read from it where it is there, else written to it.
+
+    Raises:
+        CacheError: where the cache belongs to something else, or is damaged.
+        OutputError: where it cannot be written.
+    """
+    if options.cache is None:
+        yield from encode_tiles(plan, model, options)
+        return
+    key = cache_key(plan, model.card, options)
+    if options.cache.exists():
+        cache = open_cache(options.cache)
+        check_fits(cache, key)
+        yield from cache.batches()
+        return
+    with write_cache(options.cache, key) as sink:
+        for tiles in encode_tiles(plan, model, options):
+            sink.append(tiles)
+            yield tiles
+
+
+def _encode(batch: TileBatch, model: Model, min_valid: float) -> EncodedTiles:
+    shown = (batch.valid_fraction >= min_valid) & np.array([f is None for f in batch.failures])
+    encoded = model.encode(batch.images[shown])
+    return EncodedTiles(
+        tile_ids=batch.tile_ids,
+        valid_fraction=batch.valid_fraction,
+        failures=batch.failures,
+        encoded=shown,
+        embedding=_spread(encoded.embedding, shown),
+        attributes=_spread(encoded.attributes, shown),
+    )
+
+
+def _spread(rows: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    """Put rows (M, D) of the tiles that were shown among zeros for the others: float16 (N, D)."""
+    spread = np.zeros((len(shown), rows.shape[1]), dtype="float16")
+    spread[shown] = rows
+    return spread

@@ -1,0 +1,87 @@
+"""Map one scene: the picture of docs/ARCHITECTURE.md as code."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rszsl.classes import ClassName, as_classes
+from rszsl.model.bundle import Model
+from rszsl.model.checkpoint import load_model
+from rszsl.options import MapOptions
+from rszsl.output.writer import check_output
+from rszsl.pipeline.encoding import encode_with_cache
+from rszsl.pipeline.labelling import Clock, Job, MapResult, label_batches, summary, write_map
+from rszsl.pipeline.plan import default_output, plan_scene
+from rszsl.progress import Progress, Silent
+
+
+def map_scene(
+    scene: str | Path,
+    classes: str | Sequence[str | ClassName],
+    *,
+    output: str | Path | None = None,
+    model: str | Model | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> MapResult:
+    """Label the tiles of one scene and write them as polygons.
+
+    Args:
+        scene: any raster that rasterio opens: a file, `/vsi…`, `s3://…`, `https://…`.
+        classes: `"solar farm,quarry"`, a list of names, or `ClassName` objects with synonyms.
+        output: the file to write; default `<scene stem>.rszsl.gpkg` in the working directory.
+        model: a bundled model's name, a model folder, or a loaded `Model`.
+        progress: hears of every batch; default silent.
+        **options: fields of `rszsl.options.MapOptions`.
+
+    Raises:
+        RszslError: one of its kinds, with a text for the user. Nothing is left under `output` then.
+    """
+    if isinstance(model, str):
+        options["model"] = model
+    chosen = MapOptions(**options)
+    wanted = as_classes(classes)
+    path = Path(output) if output is not None else default_output(str(scene), chosen.format)
+    check_output(path, overwrite=chosen.overwrite)
+    return map_with(
+        loaded_model(model, chosen.model, chosen.device), str(scene), wanted, path, chosen, progress or Silent()
+    )
+
+
+def map_with(
+    model: Model,
+    scene: str,
+    classes: tuple[ClassName, ...],
+    path: Path,
+    options: MapOptions,
+    progress: Progress,
+) -> MapResult:
+    """Map one scene with a loaded model; `map_scene` and the command line both end here."""
+    clock = Clock()
+    plan = plan_scene(scene, model.card, options)
+    job = make_job(model, classes, path, options)
+    warnings = (*plan.warnings, *(note for note in job.rows.notes if note))
+    progress.start(scene, len(plan.sampler))
+    for warning in warnings:
+        progress.warn(warning)
+    batches = encode_with_cache(plan, model, options)
+    labels = label_batches(batches, plan.sampler.tile_ids, model, job, progress)
+    result = replace(write_map(plan.footing, labels, model, job, clock), warnings=warnings)
+    progress.done(str(path), summary(result))
+    return result
+
+
+def loaded_model(model: str | Model | None, default: str, device: str) -> Model:
+    """Take a loaded model as it is; load one that is named, or the default."""
+    if model is None or isinstance(model, str):
+        return load_model(model or default, device=device)
+    return model
+
+
+def make_job(model: Model, classes: tuple[ClassName, ...], path: Path, options: MapOptions) -> Job:
+    """Fill in what the options leave to the model."""
+    given = options.min_confidence
+    threshold = model.min_confidence if given is None else given
+    filled = options.to_record() | {"min_confidence": threshold, "device": model.device}
+    return Job(classes, model.class_rows(classes), threshold, filled, path, options.format)

@@ -1,0 +1,136 @@
+"""What will be read: a scene cut into tiles of the model's size and GSD."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import shapely
+from affine import Affine
+from pyproj import CRS
+
+from rszsl.errors import AoiError
+from rszsl.model.card import ModelCard
+from rszsl.options import MapOptions
+from rszsl.output.cache import CacheKey
+from rszsl.output.writer import FORMATS
+from rszsl.scene.aoi import read_aoi
+from rszsl.scene.fingerprint import fingerprint
+from rszsl.scene.grid import Grid
+from rszsl.scene.reader import Scene, open_scene
+from rszsl.tiling import SceneDataset, TileSampler
+
+COARSER_WARNING = 2.0
+"""A scene this many times coarser than the model expects is warned about, and is not upsampled further."""
+
+
+@dataclass(frozen=True, slots=True)
+class Footing:
+    """Where labelled tiles lie; from an open scene, or from a cache that remembers one.
+
+    Attributes:
+        scene: path as given.
+        grid: that tile numbers refer to.
+        transform: pixel to CRS.
+        crs: of the scene.
+        radiometry: bands, ranges and where they come from, for the record.
+    """
+
+    scene: str
+    grid: Grid
+    transform: Affine
+    crs: CRS
+    radiometry: dict[str, Any]
+
+    @classmethod
+    def of_cache(cls, key: CacheKey) -> "Footing":
+        """Take it from a cache."""
+        return cls(key.scene, key.grid, key.affine, key.pyproj_crs, key.radiometry)
+
+
+@dataclass(frozen=True)
+class ScenePlan:
+    """A scene, its tiles, and what the user should know about both."""
+
+    scene: Scene
+    dataset: SceneDataset
+    sampler: TileSampler
+    aoi: shapely.Geometry | None
+    warnings: tuple[str, ...]
+
+    @property
+    def footing(self) -> Footing:
+        """Where the tiles lie."""
+        scene = self.scene
+        radiometry = scene.radiometry.to_record() | {"bands": scene.bands}
+        return Footing(scene.path, self.sampler.grid, scene.transform, scene.crs, radiometry)
+
+
+def plan_scene(path: str, card: ModelCard, options: MapOptions) -> ScenePlan:
+    """Open a scene and cut it into tiles.
+
+    Raises:
+        SceneError: where it cannot be mapped.
+        AoiError: where the area of interest is unusable or misses it.
+    """
+    scene = open_scene(
+        path, bands=options.bands, value_ranges=options.value_ranges, crs=options.crs, gsd_m=options.gsd_m
+    )
+    aoi = read_aoi(options.aoi, scene.crs) if options.aoi else None
+    dataset = SceneDataset(scene)
+    size_px = tile_size_px(scene, card)
+    sampler = TileSampler(dataset, size_px=size_px, out_px=card.input_px, overlap=options.overlap, roi=aoi)
+    if not len(sampler):
+        raise AoiError(f"the area of interest {options.aoi} does not overlap {path}; check its CRS and place")
+    return ScenePlan(scene, dataset, sampler, aoi, (*scene.warnings, *_gsd_warning(scene, card)))
+
+
+def tile_size_px(scene: Scene, card: ModelCard) -> tuple[int, int]:
+    """Height and width, in scene pixels, of the ground that the model expects in a tile.
+
+    A coarse scene is upsampled at most `COARSER_WARNING` times; beyond that a tile covers more ground.
+    """
+    ground_m = card.input_px * card.gsd_m
+    smallest_px = card.input_px / COARSER_WARNING
+    return round(max(ground_m / scene.gsd.row_m, smallest_px)), round(max(ground_m / scene.gsd.col_m, smallest_px))
+
+
+def cache_key(plan: ScenePlan, card: ModelCard, options: MapOptions) -> CacheKey:
+    """Say what a cache of this plan belongs to."""
+    scene = plan.scene
+    return CacheKey(
+        scene=scene.path,
+        fingerprint=fingerprint(scene),
+        size_px=(scene.height_px, scene.width_px),
+        transform=tuple(scene.transform)[:6],
+        crs=scene.crs.to_wkt(),
+        tile_px=tile_size_px(scene, card),
+        overlap=options.overlap,
+        aoi=shapely.to_wkb(plan.aoi, hex=True) if plan.aoi is not None else None,
+        radiometry=plan.footing.radiometry,
+        min_valid=options.min_valid,
+        model=card.name,
+        model_sha256=card.sha256,
+    )
+
+
+def default_output(scene: str, format_name: str, folder: Path = Path()) -> Path:
+    """`<scene stem>.rszsl.gpkg` in `folder` (the working directory)."""
+    return folder / f"{_stem(scene)}.rszsl{FORMATS[format_name].suffix}"
+
+
+def default_cache(scene: str, folder: Path = Path()) -> Path:
+    """`<scene stem>.rszsl-cache` in `folder` (the working directory)."""
+    return folder / f"{_stem(scene)}.rszsl-cache"
+
+
+def _stem(scene: str) -> str:
+    return Path(scene.rstrip("/").rpartition("/")[2] or scene).stem
+
+
+def _gsd_warning(scene: Scene, card: ModelCard) -> tuple[str, ...]:
+    if scene.gsd.mean_m <= COARSER_WARNING * card.gsd_m:
+        return ()
+    return (
+        f"{scene.path} has {scene.gsd.mean_m:.3g} m pixels, the model {card.name} expects {card.gsd_m:g} m: "
+        "labels will be poor; use a finer scene or another --model",
+    )
