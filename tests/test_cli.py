@@ -199,3 +199,70 @@ def test_models_are_listed_and_shown(capsys):
     with pytest.raises(SystemExit) as exit_:
         main(["models", "show", "nothing"])
     assert exit_.value.code == 1
+
+
+def test_attributes_of_a_name(capsys):
+    from rszsl.cli import main
+
+    with pytest.raises(SystemExit) as exit_:
+        main(["attributes", "solar farm", "--top", "3", "--device", "cpu"])
+    weights = [float(line.split("\t")[0]) for line in capsys.readouterr().out.splitlines()]
+    assert exit_.value.code == 0 and len(weights) == 6
+    assert weights == sorted(weights, reverse=True) and weights[0] > 0 > weights[-1]
+    with pytest.raises(SystemExit):
+        main(["attributes", "xyzzyq", "--device", "cpu"])
+    assert "xyzzyq" in capsys.readouterr().err
+
+
+def test_cache_commands(scene, tmp_path, capsys):
+    from rszsl.cli import main
+
+    def run(*args):
+        with pytest.raises(SystemExit) as exit_:
+            main([str(a) for a in args])
+        return exit_.value.code, capsys.readouterr()
+
+    kept = tmp_path / "k.rszsl-cache"
+    assert run("embed", scene, "--cache", kept, "--device", "cpu")[0] == 0
+    fresh, again = tmp_path / "f.gpkg", tmp_path / "a.gpkg"
+    assert run("map", scene, "--classes", "forest,river", "-o", fresh, "--device", "cpu")[0] == 0
+    assert run("relabel", kept, "--classes", "forest,river", "-o", again, "--device", "cpu")[0] == 0
+    columns = ["tile_id", "status", "class"]
+    tables = [gpd.read_file(p, layer="tiles") for p in (fresh, again)]
+    assert tables[0][columns].equals(tables[1][columns])
+    np.testing.assert_allclose(tables[0]["confidence"], tables[1]["confidence"], atol=2e-6)
+    code, said = run("search", kept, "forest", "--top", "2", "--device", "cpu")
+    assert code == 0 and [line.split("\t")[0] for line in said.out.splitlines()] == ["1", "2"]
+    code, said = run("search", kept, "--like", "nowhere")
+    assert code == 1 and '--like "nowhere" is not X,Y' in said.err
+    code, said = run("map", scene, scene, "--classes", "a", "--cache", "one", "--out", tmp_path / "o")
+    assert code == 1 and "--cache one names one file for one scene" in said.err
+
+
+def test_map_with_a_default_cache(scene, tmp_path, monkeypatch):
+    from rszsl.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    for output in ("1.gpkg", "2.gpkg"):
+        with pytest.raises(SystemExit) as exit_:
+            main(["map", str(scene), "--classes", "forest", "-o", output, "--device", "cpu", "--cache"])
+        assert exit_.value.code == 0
+    assert (tmp_path / "scene.rszsl-cache").stat().st_size > 1000
+
+
+def test_a_checkpoint_that_was_changed_is_refused(tmp_path, make_raster, noise, capsys):
+    import shutil
+
+    from rszsl.cli import main
+    from rszsl.model.checkpoint import find_model
+
+    folder = shutil.copytree(find_model("dsva-small"), tmp_path / "model")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    scene = make_raster(noise(3, 64, 64))
+    out = tmp_path / "o.gpkg"
+    with pytest.raises(SystemExit) as exit_:
+        main(["map", str(scene), "--classes", "forest", "--model", str(folder), "--device", "cpu", "-o", str(out)])
+    said = capsys.readouterr().err
+    assert exit_.value.code == 1 and "model.safetensors" in said and "sha256" in said and len(said.splitlines()) == 1
+    assert not out.exists()

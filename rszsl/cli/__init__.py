@@ -5,6 +5,7 @@ import sys
 
 import click
 
+from rszsl.cli.attributes import attributes_command
 from rszsl.cli.cached import embed_command, relabel_command, search_command
 from rszsl.cli.demo import demo_command
 from rszsl.cli.map import map_command
@@ -24,7 +25,15 @@ def cli() -> None:
     """
 
 
-for _command in (map_command, embed_command, relabel_command, search_command, demo_command, models_group):
+for _command in (
+    map_command,
+    embed_command,
+    relabel_command,
+    search_command,
+    attributes_command,
+    models_group,
+    demo_command,
+):
     cli.add_command(_command)
 
 
