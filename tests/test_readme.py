@@ -75,7 +75,7 @@ def test_every_rszsl_line_is_one_that_the_program_takes(demo):
 
 
 def test_the_second_command_is_how_tests_are_run():
-    assert ci_line("test").endswith('.venv/bin/pip install -q -e ".[dev]" && .venv/bin/python -m pytest')
+    assert ci_line("test").endswith('.venv/bin/pip install -q -e ".[train,dev]" && .venv/bin/python -m pytest')
 
 
 def test_every_linked_file_is_there():

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from rszsl.training.export import base_card, write_card, write_files
 from rszsl.training.knowledge import Flags, Knowledge, gather
 from rszsl.training.prepare import build_features, build_network, build_training_set, rest_features
 from rszsl.training.recipe import Recipe
-from rszsl.training.report import measure_model
+from rszsl.training.report import measure_model, measure_teacher
 from rszsl.training.train import joint_scores, predict, train_network
 from rszsl.training.trunk import plain_view, read_square
 
@@ -52,13 +53,14 @@ def run(recipe: Recipe, log: Log) -> Path:
     lessons = build_training_set(known, features)
     train_network(net, lessons, recipe.training, recipe.work / recipe.name, seed=recipe.seed, measure=measure, log=log)
     scores = joint_scores(net, features.train[:, 0])
+    teacher = measure_teacher(recipe, known)
     known = replace(known, text=decorrelate(net, known.text, scores, recipe.alignment.shrinkage))
     write_files(recipe.output, net, known)
-    finish(recipe, known, data, log)
+    finish(recipe, known, data, teacher, log)
     return recipe.output
 
 
-def finish(recipe: Recipe, known: Knowledge, data: Path, log: Log) -> None:
+def finish(recipe: Recipe, known: Knowledge, data: Path, teacher: dict[str, Any], log: Log) -> None:
     """Calibrate and measure the written files, as a user loads them, and write the card."""
     card = base_card(recipe, recipe.output)
     write_card(recipe.output, {**card, "calibrator": calibrator_table(UNFITTED, 0.5)})
@@ -70,7 +72,7 @@ def finish(recipe: Recipe, known: Knowledge, data: Path, log: Log) -> None:
     calibrator = fit_calibrator(cases, model.background_rows)
     threshold = best_threshold(cases, model.background_rows, calibrator)
     log(f"calibrator: {calibrator}, threshold {threshold}")
-    accuracy = measure_model(recipe, known, attributes, model.background_rows, calibrator)
+    accuracy = [*measure_model(recipe, known, attributes, model.background_rows, calibrator), teacher]
     for entry in accuracy:
         log(f"{entry['what']}: {entry['value']:.3f} (n {entry['n']})")
     write_card(recipe.output, full_card(card, recipe, known, data, calibrator, threshold, accuracy))
