@@ -25,6 +25,7 @@ def demo_command(
     Writes OUT/demo_scene.tif, OUT/demo_scene.rszsl.gpkg and OUT/demo_scene.png, and replaces earlier ones.
     """
     from rszsl.classes import as_classes
+    from rszsl.demo.agreement import measure_agreement
     from rszsl.demo.preview import draw_preview
     from rszsl.demo.scene import DEMO_CLASSES, write_demo_scene
     from rszsl.model.checkpoint import load_model
@@ -42,5 +43,6 @@ def demo_command(
     if preview:
         draw_preview(scene, path, out / "demo_scene.png")
     if not quiet and progress != "json":
+        click.echo(str(measure_agreement(path)), err=True)
         click.echo(f'same as: rszsl map {scene} --classes "{",".join(DEMO_CLASSES)}" -o {path} --overwrite', err=True)
         click.echo(f"open {path} in QGIS" + (f"; picture: {out / 'demo_scene.png'}" if preview else ""), err=True)
