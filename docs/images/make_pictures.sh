@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Make the README's pictures: the demo's own, and its GeoPackage in the real QGIS. Needs rszsl on PATH and QGIS.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+rszsl demo --out "$work"
+cp "$work/demo_scene.png" "$here/demo.png"
+
+export QT_QPA_PLATFORM=offscreen XDG_RUNTIME_DIR="$work" HOME="$work"
+chmod 700 "$work"
+/usr/bin/python3 "$here/render_qgis.py" "$work/demo_scene.tif" "$work/demo_scene.rszsl.gpkg" "$here/qgis.png" regions
