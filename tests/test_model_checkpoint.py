@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from rszsl.classes import parse_classes
 from rszsl.errors import ModelError
 from rszsl.labels.assign import contributions
 from rszsl.labels.calibrate import score
+from rszsl.model.backbone import build_backbone, fold_batch_norms, trunk_of
 from rszsl.model.card import read_card
 from rszsl.model.checkpoint import find_model, list_models, load_model
 
@@ -50,6 +52,33 @@ def test_shapes_and_unit_lengths(model, tiles):
     assert encoded.attributes.dtype == encoded.embedding.dtype == np.float32
     for rows in (encoded.attributes, encoded.embedding, model.background_rows):
         np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
+
+
+def test_golden_numbers(model, tiles):
+    # Of the shipped weights; new weights mean new numbers here.
+    encoded = model.encode(tiles)
+    rows = model.class_rows(parse_classes("solar farm,quarry,forest")).rows
+    np.testing.assert_allclose(
+        encoded.attributes @ rows.T,
+        [[-0.2444, 0.1548, 0.0996], [-0.1690, -0.0073, 0.0412], [0.1356, 0.1709, 0.0371]],
+        atol=2e-3,
+    )
+    np.testing.assert_allclose(encoded.embedding[:, 1], [-0.0512, -0.0491, -0.0545], atol=1e-3)
+
+
+def test_folding_batch_norms_changes_nothing():
+    torch.manual_seed(0)
+    backbone = build_backbone(input_px=64, embed_dim=24, depth=1, heads=2).eval()
+    for module in backbone.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.running_mean, -0.2, 0.2)
+            torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
+    pixels = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        before = backbone(pixels)
+        fold_batch_norms(trunk_of(backbone))
+        assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in backbone.modules())
+        torch.testing.assert_close(backbone(pixels), before, atol=1e-4, rtol=1e-4)
 
 
 def test_results_do_not_depend_on_the_batch(model, tiles):

@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from rszsl.errors import ModelError
+from rszsl.model.backbone import fold_batch_norms, trunk_of
 from rszsl.model.bundle import Model
 from rszsl.model.card import (
     ATTRIBUTES_FILE,
@@ -102,7 +103,9 @@ def _assemble(card: ModelCard, device: torch.device) -> Model:
     # Stored in half precision, run in single: results do not depend on the machine's half-precision arithmetic.
     weights = {k.removeprefix(NETWORK_PREFIX): v for k, v in tensors.items() if k.startswith(NETWORK_PREFIX)}
     network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in weights.items()})
-    network.eval().requires_grad_(False).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.eval().requires_grad_(False)
+    fold_batch_norms(trunk_of(network.backbone))
+    network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     text = _text_side(folder, {k: v.float().numpy() for k, v in tensors.items() if not k.startswith(NETWORK_PREFIX)})
     phrases = (folder / BACKGROUND_FILE).read_text(encoding="utf-8").splitlines()
     background = np.stack([text.text_row(phrase) for phrase in phrases if phrase.strip()])
