@@ -90,3 +90,23 @@ def test_the_python_example_runs(demo, monkeypatch):
     code = code.replace('"scene.tif"', repr(str(folder / "rszsl-demo" / "demo_scene.tif")))
     monkeypatch.chdir(folder)
     exec(compile(code, "README.md", "exec"), {})
+
+
+def test_the_model_figures_are_those_of_its_card():
+    import tomllib
+
+    card = tomllib.loads((ROOT / "models" / "dsva-small" / "card.toml").read_text(encoding="utf-8"))
+    value = {entry["what"]: entry["value"] for entry in card["accuracy"]}
+    unseen = value["unseen concepts among themselves, by name"]
+    seen = value["seen concepts among themselves, images kept out"]
+    auroc = value["presence of unseen concepts, mean AUROC"]
+    error = value["presence of unseen concepts, calibration error at one in five"]
+    training = card["training"]
+    for stated in (
+        f"| {len(training['test'])} concepts that were held out of training, by name | {unseen:.1%} |",
+        f"| {len(training['seen'])} concepts that it was taught, new images | {seen:.1%} |",
+        f"| presence of a held-out concept: AUROC, calibration error | {auroc:.3f}, {error:.3f} |",
+    ):
+        assert stated.replace("%", " %") in README, stated
+    ground_m = card["input"]["px"] * card["input"]["gsd_m"]
+    assert f"expects {ground_m:.0f} m tiles, {card['input']['px']} px at" in README
