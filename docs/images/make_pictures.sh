@@ -6,18 +6,19 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 rszsl demo --out "$work"
-cp "$work/demo_scene.png" "$here/demo.png"
 
 export QT_QPA_PLATFORM=offscreen XDG_RUNTIME_DIR="$work" HOME="$work"
 chmod 700 "$work"
-/usr/bin/python3 "$here/render_qgis.py" "$work/demo_scene.tif" "$work/demo_scene.rszsl.gpkg" "$here/qgis.png" regions
+/usr/bin/python3 "$here/render_qgis.py" "$work/demo_scene.tif" "$work/demo_scene.rszsl.gpkg" "$work/qgis.png" regions
 
-# 256 colours are enough for a README, at a third of the size.
-"$(dirname "$(command -v rszsl)")/python" - "$here/demo.png" "$here/qgis.png" <<'PYTHON'
+
+"$(dirname "$(command -v rszsl)")/python" - "$work" "$here" <<'PYTHON'
 import sys
+from pathlib import Path
 
 from PIL import Image
 
-for name in sys.argv[1:]:
-    Image.open(name).convert("RGB").quantize(256).save(name, optimize=True)
+work, here = map(Path, sys.argv[1:])
+for source, name in (("demo_scene.png", "demo.jpg"), ("qgis.png", "qgis.jpg")):
+    Image.open(work / source).convert("RGB").save(here / name, quality=88, optimize=True)
 PYTHON
