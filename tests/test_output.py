@@ -144,6 +144,12 @@ def test_other_formats_hold_the_same_regions(colour_map, name):
         _ = result.tiles
 
 
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_a_tile_without_a_valid_pixel_is_nodata_whatever_is_asked(colour_map, batch_size):
+    result = colour_map(["r0", "00"], min_valid=0.0, min_confidence=0.0, batch_size=batch_size)
+    assert result.counts.to_record() == {"planned": 4, "labelled": 1, "other": 0, "nodata": 3, "failed": 0}
+
+
 def test_no_labels_still_give_both_layers(colour_map):
     result = colour_map(["..", ".."], classes="red")
     assert len(result.regions) == 0 and len(result.tiles) == 4

@@ -26,8 +26,8 @@ from rszsl.model.device import parse_device
 from rszsl.model.dsva import Dsva, Shape
 from rszsl.model.encoder import Floats
 from rszsl.model.text import AttributeText, PhraseEncoder, PhraseTables
+from rszsl.options import DEFAULT_MODEL
 
-DEFAULT_MODEL = "dsva-small"
 NETWORK_PREFIX = "network."
 TABLE_PREFIX = "table."
 _PACKAGE = Path(__file__).resolve().parents[1]

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rszsl.labels.encoded import EncodedTiles
 from rszsl.model.bundle import Model
@@ -41,7 +42,8 @@ def encode_with_cache(plan: ScenePlan, model: Model, options: MapOptions) -> Ite
 
 
 def _encode(batch: TileBatch, model: Model, min_valid: float) -> EncodedTiles:
-    shown = (batch.valid_fraction >= min_valid) & np.array([f is None for f in batch.failures])
+    enough = (batch.valid_fraction >= min_valid) & (batch.valid_fraction > 0)
+    shown = enough & np.array([failure is None for failure in batch.failures])
     encoded = model.encode(batch.images[shown])
     return EncodedTiles(
         tile_ids=batch.tile_ids,
@@ -53,7 +55,7 @@ def _encode(batch: TileBatch, model: Model, min_valid: float) -> EncodedTiles:
     )
 
 
-def _spread(rows: np.ndarray, shown: np.ndarray) -> np.ndarray:
+def _spread(rows: NDArray[np.float32], shown: NDArray[np.bool_]) -> NDArray[np.float16]:
     """Put rows (M, D) of the tiles that were shown among zeros for the others: float16 (N, D)."""
     spread = np.zeros((len(shown), rows.shape[1]), dtype="float16")
     spread[shown] = rows

@@ -19,8 +19,8 @@ from rszsl.scene.grid import Grid
 from rszsl.scene.reader import Scene, open_scene
 from rszsl.tiling import SceneDataset, TileSampler
 
-COARSER_WARNING = 2.0
-"""A scene this many times coarser than the model expects is warned about, and is not upsampled further."""
+COARSER_LIMIT = 2.0
+"""A scene more than this many times coarser than the model expects is warned about and not upsampled further."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +87,10 @@ def plan_scene(path: str, card: ModelCard, options: MapOptions) -> ScenePlan:
 def tile_size_px(scene: Scene, card: ModelCard) -> tuple[int, int]:
     """Height and width, in scene pixels, of the ground that the model expects in a tile.
 
-    A coarse scene is upsampled at most `COARSER_WARNING` times; beyond that a tile covers more ground.
+    A coarse scene is upsampled at most `COARSER_LIMIT` times; beyond that a tile covers more ground.
     """
     ground_m = card.input_px * card.gsd_m
-    smallest_px = card.input_px / COARSER_WARNING
+    smallest_px = card.input_px / COARSER_LIMIT
     return round(max(ground_m / scene.gsd.row_m, smallest_px)), round(max(ground_m / scene.gsd.col_m, smallest_px))
 
 
@@ -128,7 +128,7 @@ def _stem(scene: str) -> str:
 
 
 def _gsd_warning(scene: Scene, card: ModelCard) -> tuple[str, ...]:
-    if scene.gsd.mean_m <= COARSER_WARNING * card.gsd_m:
+    if scene.gsd.mean_m <= COARSER_LIMIT * card.gsd_m:
         return ()
     return (
         f"{scene.path} has {scene.gsd.mean_m:.3g} m pixels, the model {card.name} expects {card.gsd_m:g} m: "
