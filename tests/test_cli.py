@@ -172,16 +172,20 @@ def test_error_as_json(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_interrupt_leaves_no_output(make_raster, tmp_path):
+@pytest.mark.parametrize("polite", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_leaves_no_output(make_raster, tmp_path, polite):
     side = 8_000
     path = make_raster(np.zeros((1, side, side), "uint8"), tiled=True, compress="deflate")
     out = tmp_path / "out"
     out.mkdir()
     command = [sys.executable, "-m", "rszsl", "map", path, "--classes", "forest", "-o", out / "o.gpkg"]
-    command += ["--progress", "json", "--gsd", "0.1", "--overlap", "0.9"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+    command += ["--progress", "json", "--gsd", "0.1", "--overlap", "0.9", "--cache", out / "o.rszsl-cache"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # A shell starts background jobs with SIGINT ignored, and children inherit that.
+    heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    with subprocess.Popen(command, preexec_fn=heed, **pipes) as run:
         assert json.loads(run.stdout.readline())["event"] == "start"
-        os.kill(run.pid, signal.SIGINT)
+        os.kill(run.pid, polite)
         _, said = run.communicate(timeout=60)
     assert run.returncode == 130 and "interrupted" in said and "Traceback" not in said
     assert list(out.iterdir()) == []

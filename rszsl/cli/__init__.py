@@ -1,6 +1,7 @@
 """The command line. Commands import the engine only when they run, so that `--help` answers at once."""
 
 import json
+import signal
 import sys
 
 import click
@@ -44,6 +45,7 @@ def main(args: list[str] | None = None) -> None:
     3 finished, but tiles or scenes failed; 130 interrupted.
     """
     arguments = sys.argv[1:] if args is None else args
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill ends like Ctrl-C: nothing half-written
     try:
         code = cli.main(arguments, prog_name="rszsl", standalone_mode=False)
     except RszslError as err:

@@ -1,0 +1,110 @@
+"""Map a folder of scenes: `rszsl map SCENE... --out DIR`."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from qgis.core import (
+    QgsProcessingContext,
+    QgsProcessingFeedback,
+    QgsProcessingOutputNumber,
+    QgsProcessingParameterBoolean,
+    QgsProcessingParameterFile,
+    QgsProcessingParameterFolderDestination,
+    QgsProcessingParameterString,
+)
+
+from rszsl_processing.algorithms.base import Parameters
+from rszsl_processing.algorithms.mapping import MappingAlgorithm
+from rszsl_processing.bridge import results
+from rszsl_processing.bridge.compat import FOLDER
+from rszsl_processing.bridge.parameters import helped
+from rszsl_processing.bridge.runner import Runner
+from rszsl_processing.core.command import MapSettings, batch_commands
+from rszsl_processing.core.events import Event
+from rszsl_processing.core.scenes import DEFAULT_PATTERN, find_scenes, result_name
+from rszsl_processing.core.staging import put_in_place, staging
+
+
+class BatchAlgorithm(MappingAlgorithm):
+    """A folder in, a folder out; what is done stays done."""
+
+    NAME, TITLE = "batch", "Map a folder of scenes"
+    SHORT = "Maps every raster of a folder, each to a GeoPackage of its own"
+    TAGS = ("zero-shot", "classification", "folder", "many", "mosaic")
+    HELP = (
+        "Runs Map classes on every raster of a folder. Each scene has a GeoPackage of its own in the output folder, "
+        "named after it: scene.rszsl.gpkg.\n\nScenes whose map is there already are skipped, so that a run which was "
+        "cancelled goes on where it stopped. A scene that cannot be mapped is a warning; the others go on."
+    )
+
+    def initAlgorithm(self, configuration: Parameters | None = None) -> None:
+        """Declare parameters and outputs."""
+        folder = QgsProcessingParameterFile("INPUT", "Folder of scenes", FOLDER)
+        self.addParameter(helped(folder, "The rasters in this folder are mapped."))
+        pattern = QgsProcessingParameterString("PATTERN", "File names", DEFAULT_PATTERN, optional=True)
+        self.addParameter(helped(pattern, "Patterns with ; between them. **/*.tif looks into subfolders too."))
+        self.add_shared_parameters()
+        again = QgsProcessingParameterBoolean("OVERWRITE", "Map again where a map is there", False)
+        self.addParameter(helped(again, "Else such scenes are skipped."))
+        load = QgsProcessingParameterBoolean("LOAD", "Add the maps to the project", False)
+        self.addParameter(helped(load, "Each in a legend group of its own."))
+        output = QgsProcessingParameterFolderDestination("OUTPUT", "Folder of maps")
+        self.addParameter(helped(output, "Made where it is not there."))
+        self.addOutput(QgsProcessingOutputNumber("COUNT", "Maps made"))
+
+    def check(self, parameters: Parameters, context: QgsProcessingContext) -> None:
+        """Check also that there are scenes."""
+        super().check(parameters, context)
+        self._scenes(parameters, context)
+
+    def _scenes(self, parameters: Parameters, context: QgsProcessingContext) -> list[Path]:
+        folder = self.parameterAsFile(parameters, "INPUT", context)
+        return find_scenes(folder, self.text(parameters, "PATTERN", context) or DEFAULT_PATTERN)
+
+    def work(
+        self, parameters: Parameters, context: QgsProcessingContext, feedback: QgsProcessingFeedback
+    ) -> Parameters:
+        """Map what is not mapped yet."""
+        executable = self.ready_executable()
+        out = Path(self.parameterAsString(parameters, "OUTPUT", context)).absolute()
+        scenes = self._scenes(parameters, context)
+        if not self.parameterAsBoolean(parameters, "OVERWRITE", context):
+            there = [scene for scene in scenes if (out / result_name(scene)).exists()]
+            scenes = [scene for scene in scenes if scene not in there]
+            if there:
+                feedback.pushInfo(f"{len(there)} scenes are skipped: their maps are in {out}")
+        with tempfile.TemporaryDirectory(prefix="rszsl-") as scratch, staging(out) as stage:
+            area = self.area(parameters, context)
+            aoi_path = str(Path(scratch) / "aoi.gpkg") if area else ""
+            if area:
+                area.write(aoi_path)
+            settings = self.map_settings(parameters, context, aoi_path)
+            made = self._map(executable, scenes, stage, out, settings, feedback)
+        if self.parameterAsBoolean(parameters, "LOAD", context):
+            for path in made:
+                results.load_on_completion(context, str(path))
+        return {"OUTPUT": str(out), "COUNT": len(made)}
+
+    def _map(
+        self,
+        executable: str,
+        scenes: list[Path],
+        stage: Path,
+        out: Path,
+        settings: MapSettings,
+        feedback: QgsProcessingFeedback,
+    ) -> list[Path]:
+        made: list[Path] = []
+
+        def keep(event: Event) -> None:
+            one = stage / Path(event.output).name
+            if event.output and one.is_file():
+                put_in_place(one, out / one.name)
+                made.append(out / one.name)
+
+        runner = Runner(feedback, scenes=len(scenes), staged=(str(stage), str(out)))
+        for command in batch_commands(executable, [str(scene) for scene in scenes], str(stage), settings):
+            runner.run(command, on_done=keep, may_fail_in_part=True)
+        return made

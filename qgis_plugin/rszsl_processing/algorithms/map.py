@@ -1,0 +1,170 @@
+"""Map classes: `rszsl map` on one raster layer."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from qgis.core import (
+    QgsProcessingContext,
+    QgsProcessingFeedback,
+    QgsProcessingOutputNumber,
+    QgsProcessingOutputVectorLayer,
+    QgsProcessingParameterRasterLayer,
+    QgsProcessingParameterVectorDestination,
+)
+
+from rszsl_processing.algorithms.base import Parameters
+from rszsl_processing.algorithms.mapping import MappingAlgorithm
+from rszsl_processing.bridge import results
+from rszsl_processing.bridge.areas import Area
+from rszsl_processing.bridge.cards import model_gsd_m
+from rszsl_processing.bridge.compat import POLYGONS
+from rszsl_processing.bridge.parameters import helped
+from rszsl_processing.bridge.runner import Runner
+from rszsl_processing.bridge.sources import Picture, scene_of
+from rszsl_processing.core.command import map_command
+from rszsl_processing.core.errors import PluginError
+from rszsl_processing.core.gdal_strings import is_connection, without_provider
+from rszsl_processing.core.record import read_runs
+from rszsl_processing.core.staging import put_in_place, staging
+
+COUNTS = ("planned", "labelled", "other", "nodata", "failed")
+PLACEHOLDER = str(Path(__file__).parents[1] / "bridge" / "placeholder.vrt")
+NO_AREA = "is no file: choose an area of interest or an extent, for which it is exported first"
+
+
+class MapAlgorithm(MappingAlgorithm):
+    """One scene in, one styled GeoPackage out."""
+
+    NAME, TITLE = "map", "Map classes"
+    SHORT = "Finds what you name in a raster, without training"
+    TAGS = ("zero-shot", "classify", "classification", "land cover", "label", "tiles", "deep learning", "clip")
+    HELP = (
+        "Tiles a georeferenced raster, labels each tile with one of the classes that you name, and writes polygons "
+        "with calibrated confidences. No class needs training examples.\n\nThe GeoPackage holds regions (adjacent "
+        "tiles of one class), tiles, and the record of the run. Tiles that look like none of the classes are other."
+        "\n\nrszsl runs as a program of its own. If it is not installed yet, run Install or update rszsl."
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._scene: str | None = None
+        self._picture: Picture | None = None
+
+    def initAlgorithm(self, configuration: Parameters | None = None) -> None:
+        """Declare parameters and outputs."""
+        source = QgsProcessingParameterRasterLayer("INPUT", "Raster")
+        about = "A raster layer, a file, or a GDAL string (GPKG:file.gpkg:table, /vsicurl/https://…, gdal://…)."
+        self.addParameter(helped(source, about + " Layers that are no files (WMS, XYZ, virtual) are exported first."))
+        self.add_shared_parameters()
+        output = QgsProcessingParameterVectorDestination("OUTPUT", "Map (GeoPackage)", POLYGONS)
+        self.addParameter(helped(output, "GeoPackage with the layers regions and tiles and the table runs."))
+        self.addOutput(QgsProcessingOutputVectorLayer("REGIONS", "Regions", POLYGONS))
+        self.addOutput(QgsProcessingOutputVectorLayer("TILES", "Tiles", POLYGONS))
+        for name in COUNTS:
+            self.addOutput(QgsProcessingOutputNumber(name.upper(), f"Number of tiles {name}"))
+
+    def checkParameterValues(self, parameters: Parameters, context: QgsProcessingContext) -> tuple[bool, str]:
+        """As QGIS does, which takes a GDAL string for a missing file: another raster stands in for it here."""
+        value = parameters.get("INPUT")
+        named = isinstance(value, str) and is_connection(value)
+        if named and self.parameterAsRasterLayer(parameters, "INPUT", context) is None:
+            parameters = {**parameters, "INPUT": PLACEHOLDER}
+        return super().checkParameterValues(parameters, context)
+
+    def check(self, parameters: Parameters, context: QgsProcessingContext) -> None:
+        """Check also that a layer which is no file comes with an area."""
+        super().check(parameters, context)
+        layer = self.parameterAsRasterLayer(parameters, "INPUT", context)
+        if layer is not None and scene_of(layer) is None and not (parameters.get("AOI") or parameters.get("EXTENT")):
+            raise PluginError(f"the layer {layer.name()} {NO_AREA}")
+
+    def prepareAlgorithm(
+        self, parameters: Parameters, context: QgsProcessingContext, feedback: QgsProcessingFeedback
+    ) -> bool:
+        """In the main thread: take from the layer what the run needs."""
+        layer = self.parameterAsRasterLayer(parameters, "INPUT", context)
+        if layer is None:
+            self._scene = without_provider(self.text(parameters, "INPUT", context))
+            return bool(self._scene)
+        self.raster_crs = layer.crs()
+        self._scene = scene_of(layer)
+        if self._scene is None:
+            self._picture = Picture(layer, context.transformContext())
+        return True
+
+    def work(
+        self, parameters: Parameters, context: QgsProcessingContext, feedback: QgsProcessingFeedback
+    ) -> Parameters:
+        """Export what must be, run the command, put the result in its place, have it loaded."""
+        destination = self.parameterAsOutputLayer(parameters, "OUTPUT", context)
+        target = _checked_target(destination)
+        try:
+            with staging(target.parent) as stage, tempfile.TemporaryDirectory(prefix="rszsl-") as scratch:
+                made = stage / target.name
+                self._map(parameters, context, feedback, Path(scratch), made, target)
+                put_in_place(made, target)
+        except PluginError:
+            results.forget(context, destination)
+            raise
+        results.load_on_completion(context, str(target), destination)
+        row = (read_runs(str(target)) or [{}])[0]
+        layers = {name.upper(): results.layer_uri(str(target), name) for name in results.LAYERS}
+        return {"OUTPUT": str(target), **layers, **{name.upper(): row.get(name) for name in COUNTS}}
+
+    def _map(
+        self,
+        parameters: Parameters,
+        context: QgsProcessingContext,
+        feedback: QgsProcessingFeedback,
+        scratch: Path,
+        made: Path,
+        target: Path,
+    ) -> None:
+        executable = self.ready_executable()
+        area = self.area(parameters, context)
+        aoi_path = ""
+        if area is not None:
+            aoi_path = str(scratch / "aoi.gpkg")
+            area.write(aoi_path)
+        settings = self.map_settings(parameters, context, aoi_path)
+        scene = self._scene
+        if scene is None:
+            scene = self._export(parameters, context, feedback, scratch, area, executable)
+            settings = replace(settings, options={**settings.options, "gsd": None})  # the export has it
+        runner = Runner(feedback, staged=(str(made.parent), str(target.parent)))
+        runner.run(map_command(executable, scene, str(made), settings), may_fail_in_part=True)
+        if not made.is_file():
+            raise PluginError("rszsl ended well but wrote no map; run Doctor")
+
+    def _export(
+        self,
+        parameters: Parameters,
+        context: QgsProcessingContext,
+        feedback: QgsProcessingFeedback,
+        scratch: Path,
+        area: Area | None,
+        executable: str,
+    ) -> str:
+        if self._picture is None or area is None:
+            raise PluginError(f"the layer {NO_AREA}")
+        gsd_m = self.parameterAsDouble(parameters, "GSD", context) if parameters.get("GSD") else 0.0
+        gsd_m = gsd_m or model_gsd_m(executable, self.model_name(parameters, context))
+        path = str(scratch / (re.sub(r"[^\w.-]+", "_", self._picture.name) + ".tif"))
+        self._picture.export(area.bounds_in(self._picture.crs), gsd_m, path, feedback)
+        return path
+
+
+def _checked_target(destination: str) -> Path:
+    """Refuse what is no GeoPackage, or one that holds something else than a map of ours."""
+    target = Path(destination)
+    if target.suffix.casefold() != ".gpkg":
+        raise PluginError(f"the output {destination} must be a GeoPackage file (.gpkg)")
+    if target.exists() and (target.is_dir() or (target.stat().st_size and not read_runs(destination))):
+        raise PluginError(
+            f"{destination} exists and is no map of rszsl; choose another output, so that nothing is lost"
+        )
+    return target.absolute()

@@ -1,0 +1,1 @@
+"""Between the plugin's own logic and QGIS: settings, running, sources, results."""

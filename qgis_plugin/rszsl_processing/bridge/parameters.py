@@ -1,0 +1,86 @@
+"""The parameters that algorithms share, named as the options of the command in capitals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qgis.core import (
+    QgsProcessingParameterCrs,
+    QgsProcessingParameterDefinition,
+    QgsProcessingParameterEnum,
+    QgsProcessingParameterExtent,
+    QgsProcessingParameterFeatureSource,
+    QgsProcessingParameterFile,
+    QgsProcessingParameterNumber,
+    QgsProcessingParameterString,
+)
+
+from rszsl_processing.bridge.compat import ADVANCED, ANY_FILE, DOUBLE, INTEGER, POLYGONS
+
+DEFAULT_MODEL = "dsva-small"
+DEVICES = ("auto", "cpu", "cuda", "cuda:1", "cuda:2", "cuda:3", "mps")
+
+
+def helped(definition: QgsProcessingParameterDefinition, text: str, *, advanced: bool = False) -> Any:
+    """Give a parameter its help text, and put it among the advanced ones."""
+    definition.setHelp(text)
+    if advanced:
+        definition.setFlags(definition.flags() | ADVANCED)
+    return definition
+
+
+def class_parameters() -> list[QgsProcessingParameterDefinition]:
+    """What to find."""
+    names = QgsProcessingParameterString("CLASSES", "Classes to find", "", multiLine=True, optional=True)
+    file = QgsProcessingParameterFile("CLASSES_FILE", "Or: class file", ANY_FILE, "", None, True, "All files (*)")
+    return [
+        helped(names, "What to find, separated by commas or line ends: solar farm, quarry. Any words will do."),
+        helped(file, 'Text file with a class a line, "name" or "name: synonym, synonym"; # starts a comment.'),
+    ]
+
+
+def area_parameters() -> list[QgsProcessingParameterDefinition]:
+    """Where to look."""
+    aoi = QgsProcessingParameterFeatureSource("AOI", "Area of interest (polygons)", [POLYGONS], None, True)
+    extent = QgsProcessingParameterExtent("EXTENT", "Or: extent", None, True)
+    return [
+        helped(aoi, "Only tiles that these polygons touch are mapped. Any CRS; tick the box for the selection alone."),
+        helped(extent, "A rectangle in place of polygons, for instance of the map view."),
+    ]
+
+
+def model_parameter() -> QgsProcessingParameterDefinition:
+    """With what."""
+    model = QgsProcessingParameterString("MODEL", "Model", DEFAULT_MODEL, optional=True)
+    return helped(model, "Name of a bundled model (see Model information), or the folder of a model.")
+
+
+def run_parameters() -> list[QgsProcessingParameterDefinition]:
+    """How sure, and on what machine."""
+    sure = QgsProcessingParameterNumber("MIN_CONFIDENCE", "Minimum confidence", DOUBLE, None, True, 0, 1)
+    device = QgsProcessingParameterEnum("DEVICE", "Device", list(DEVICES), False, "auto", False, True)
+    return [
+        model_parameter(),
+        helped(sure, "A tile whose best class is less sure becomes other. Empty: the value that suits the model."),
+        helped(device, "auto takes a GPU where there is one."),
+    ]
+
+
+def advanced_parameters() -> list[QgsProcessingParameterDefinition]:
+    """Bands, pixels and tiles."""
+    number, text = QgsProcessingParameterNumber, QgsProcessingParameterString
+    about = [
+        (text("BANDS", "Bands", "", False, True), "Three bands from 1 as red, green, blue (4,3,2), or one. Empty: "
+         "as the raster says."),
+        (text("RANGE", "Value range", "", False, True), "Raw values that become black and white: 0,3000, or a pair "
+         "for each band: 0,3000;0,2500;0,2000. Empty: 8-bit as it is, else percentiles 2 to 98 of the whole scene."),
+        (number("OVERLAP", "Overlap of tiles", DOUBLE, 0.0, True, 0, 0.95), "Fraction of a tile that its neighbour "
+         "sees too: 0.5 makes finer cells and takes four times as long."),
+        (number("MIN_VALID", "Minimum valid share", DOUBLE, 0.5, True, 0, 1), "A tile with a smaller share of valid "
+         "pixels is nodata."),
+        (number("GSD", "Pixel size (metres)", DOUBLE, None, True, 0), "Metres a pixel of the raster; empty: measured. "
+         "For layers that are no files (WMS, XYZ) the pixel size of the export; empty: the model's own."),
+        (number("BATCH_SIZE", "Tiles at once", INTEGER, 32, True, 1), "Smaller needs less memory."),
+        (QgsProcessingParameterCrs("CRS", "CRS of the raster", None, True), "Only for a raster that names none."),
+    ]  # fmt: skip
+    return [helped(definition, words, advanced=True) for definition, words in about]

@@ -1,0 +1,1 @@
+"""What the plugin does without QGIS: commands, events, environments. Python 3.8 or newer, standard library only."""

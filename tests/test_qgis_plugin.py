@@ -1,0 +1,433 @@
+"""The QGIS plugin in the real QGIS, headless: every algorithm through qgis_process, and the rest in its Python."""
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from PIL import Image
+from rasterio.transform import from_origin
+
+from rszsl.demo.scene import paint_scene
+from rszsl.output.styles import class_colours
+
+ROOT = Path(__file__).resolve().parents[1]
+CHECKOUT = os.environ.get("RSZSL_TEST_CHECKOUT", str(ROOT))
+HERE = ROOT / "tests" / "qgis_plugin"
+FAKE = HERE / "fake_rszsl.py"
+SYSTEM_PYTHON = "/usr/bin/python3"
+QGIS_PROCESS = "/usr/bin/qgis_process.bin"
+CLASSES = ["solar farm", "quarry", "forest"]
+UTM = "EPSG:32632"
+LEFT, TOP, GSD_M = 500_000, 5_300_000, 2.0
+
+
+class Qgis:
+    """QGIS with a home of its own, and `rszsl` behind a script, as an installer would leave it."""
+
+    def __init__(self, home: Path):
+        home.chmod(0o700)
+        self.rszsl = home / "rszsl of the tests"
+        self.rszsl.write_text(f'#!/bin/sh\nPYTHONPATH="{CHECKOUT}" exec "{sys.executable}" -m rszsl "$@"\n')
+        self.rszsl.chmod(0o755)
+        drop = ("PYTHONHOME", "PYTHONPATH", "PROJ_LIB", "GDAL_DATA", "VIRTUAL_ENV", "CONDA_PREFIX", "XDG_DATA_HOME")
+        self.env = {k: v for k, v in os.environ.items() if k not in drop} | {
+            "QT_QPA_PLATFORM": "offscreen", "XDG_RUNTIME_DIR": str(home), "HOME": str(home),
+            "QGIS_PLUGINPATH": str(ROOT / "qgis_plugin"), "PYTHONDONTWRITEBYTECODE": "1",
+            "RSZSL_EXECUTABLE": str(self.rszsl),
+        }  # fmt: skip
+
+    def process(self, *arguments, **env):
+        command = [QGIS_PROCESS, *map(str, arguments)]
+        return subprocess.run(command, env=self.env | env, capture_output=True, text=True, timeout=170)
+
+    def run(self, algorithm, env=None, **parameters):
+        """Results by name, and all that was said."""
+        pairs = [f"{name}={value}" for name, value in parameters.items()]
+        done = self.process("run", algorithm, "--", *pairs, **(env or {}))
+        said = done.stdout + done.stderr
+        _, _, results = done.stdout.partition("\nResults\n")
+        found = dict(line.split(":\t", 1) for line in results.splitlines() if ":\t" in line)
+        return done.returncode, found, said
+
+    def inside(self, scenario, parameters, **env):
+        """A scenario of inside_qgis.py; its answer."""
+        command = [SYSTEM_PYTHON, HERE / "inside_qgis.py", scenario, json.dumps(parameters)]
+        done = subprocess.run(command, env=self.env | env, capture_output=True, text=True, timeout=120)
+        answers = [line for line in done.stdout.splitlines() if line.startswith("ANSWER ")]
+        assert answers, done.stdout + done.stderr
+        return json.loads(answers[0][7:])
+
+
+@pytest.fixture(scope="module")
+def qgis(tmp_path_factory):
+    if not Path(QGIS_PROCESS).exists():
+        pytest.skip(f"no {QGIS_PROCESS} (Debian: apt-get install qgis python3-qgis qgis-providers)")
+    made = Qgis(tmp_path_factory.mktemp("qgis"))
+    found = subprocess.run([SYSTEM_PYTHON, "-c", "import qgis.core"], env=made.env, capture_output=True, timeout=60)
+    if found.returncode:
+        pytest.skip("no QGIS for /usr/bin/python3 (Debian: apt-get install python3-qgis)")
+    done = made.process("plugins", "enable", "rszsl_processing")
+    assert "Enabled rszsl_processing" in done.stdout, done.stdout + done.stderr
+    return made
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory):
+    """A painted scene of 800 x 640 m, in a folder with a space and letters that are not ASCII."""
+    path = tmp_path_factory.mktemp("Übersicht räume") / "Szene №1 ö.tif"
+    image = paint_scene((320, 400))
+    place = {"crs": UTM, "transform": from_origin(LEFT, TOP, GSD_M, GSD_M)}
+    with rasterio.open(path, "w", driver="GTiff", count=3, height=320, width=400, dtype="uint8", **place) as sink:
+        sink.write(np.maximum(image, 1))
+    return path
+
+
+def rows(gpkg, sql):
+    with sqlite3.connect(gpkg) as db:
+        return db.execute(sql).fetchall()
+
+
+def leftovers(folder):
+    return [p.name for p in Path(folder).rglob(".rszsl*")]
+
+
+def lonlat_box(left, bottom, right, top):
+    """A ring in longitude and latitude around a box of the scene's CRS."""
+    from pyproj import Transformer
+
+    to = Transformer.from_crs(UTM, "EPSG:4326", always_xy=True)
+    corners = [(left, bottom), (right, bottom), (right, top), (left, top), (left, bottom)]
+    return [to.transform(x, y) for x, y in corners]
+
+
+# With the real rszsl
+
+
+@pytest.fixture(scope="module")
+def mapped(qgis, scene):
+    """Map classes through qgis_process, all options at their defaults but two."""
+    output = scene.with_name("Karte ä.gpkg")
+    joined = ",".join(CLASSES)
+    code, found, said = qgis.run(
+        "rszsl:map", INPUT=scene, CLASSES=joined, MIN_CONFIDENCE=0, DEVICE="cpu", OUTPUT=output
+    )
+    assert code == 0, said
+    return found, said
+
+
+def test_map(mapped, scene):
+    found, said = mapped
+    planned = int(found["PLANNED"])
+    assert planned == int(found["LABELLED"]) > 0
+    assert found["REGIONS"] == found["OUTPUT"] + "|layername=regions"
+    assert rows(found["OUTPUT"], "SELECT count(*) FROM tiles") == [(planned,)]
+    assert "tiles/s" in said
+    assert "--progress=json" in said
+    assert not leftovers(scene.parent)
+
+
+def test_a_fresh_qgis_draws_the_map_in_its_colours(qgis, mapped, scene, tmp_path):
+    found, _ = mapped
+    png = tmp_path / "map.png"
+    script = ROOT / "docs" / "images" / "render_qgis.py"
+    command = [SYSTEM_PYTHON, script, scene, found["OUTPUT"], png, "regions"]
+    done = subprocess.run(command, env=qgis.env, capture_output=True, text=True, timeout=120)
+    assert "renderer categorizedSymbol" in done.stdout, done.stderr
+    picture = np.asarray(Image.open(png).convert("RGB")).reshape(-1, 3).astype(int)
+    present = {name for (name,) in rows(found["OUTPUT"], "SELECT DISTINCT class FROM regions")}
+    for name, colour in class_colours(CLASSES).items():
+        wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+        pixels = (np.abs(picture - wanted).max(axis=1) <= 6).sum()  # outlines are opaque
+        assert name not in present or pixels > 100, f"{name}: {pixels} pixels of {colour}"
+    assert present
+
+
+def test_area_in_another_crs(qgis, scene, tmp_path):
+    ring = lonlat_box(LEFT + 10, TOP - 200, LEFT + 200, TOP - 10)
+    aoi = tmp_path / "aoi ü.geojson"
+    feature = {"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": [ring]}}
+    aoi.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    output = tmp_path / "part.gpkg"
+    code, found, said = qgis.run("rszsl:map", INPUT=scene, CLASSES="forest", AOI=aoi, DEVICE="cpu", OUTPUT=output)
+    assert code == 0, said
+    assert int(found["PLANNED"]) == 1
+    ((left, top),) = rows(output, "SELECT min(col_px), min(row_px) FROM tiles")
+    assert (left, top) == (0, 0)
+
+
+def test_batch(qgis, scene, tmp_path, request):
+    folder = tmp_path / "scènes"
+    folder.mkdir()
+    (folder / "one.tif").symlink_to(scene)
+    real = Path(os.environ.get("RSZSL_DATA", ROOT.parent / "shared" / "data")) / "scenes"
+    for one in sorted(real.glob("*_3857*.tif")):
+        (folder / one.name).symlink_to(one)
+    (folder / "broken.tif").write_text("no raster")
+    out = tmp_path / "maps"
+    options = {"INPUT": folder, "CLASSES": "forest,parking lot", "DEVICE": "cpu", "OUTPUT": out}
+    code, found, said = qgis.run("rszsl:batch", **options)
+    assert code == 0, said
+    made = sorted(p.name for p in out.iterdir())
+    assert made == sorted(p.stem + ".rszsl.gpkg" for p in folder.iterdir() if p.name != "broken.tif")
+    assert found["COUNT"] == str(len(made))
+    assert "skipped" in said
+    assert "broken.tif" in said
+    (folder / "broken.tif").unlink()
+    code, found, said = qgis.run("rszsl:batch", **options)
+    assert (code, found["COUNT"]) == (0, "0"), said
+    assert f"{len(made)} scenes are skipped" in said
+
+
+def test_model_information(qgis):
+    code, found, said = qgis.run("rszsl:model", MODEL="dsva-small")
+    assert code == 0, said
+    assert found["NAME"] == "dsva-small"
+    assert float(found["GSD_M"]) > 0
+    code, found, said = qgis.run("rszsl:model")
+    assert "dsva-small" in found["CARD"], said
+
+
+def test_doctor(qgis):
+    code, found, said = qgis.run("rszsl:doctor")
+    assert (code, found["STATUS"], found["EXECUTABLE"]) == (0, "ready", str(qgis.rszsl)), said
+    assert "dsva-small" in said
+    code, found, said = qgis.run("rszsl:doctor", env={"RSZSL_EXECUTABLE": "/no/such/rszsl"})
+    assert (code, found["STATUS"]) == (0, "not ready"), said
+    assert "Install or update rszsl" in found["ADVICE"]
+
+
+def test_a_model_of_the_model_builder(qgis, scene, tmp_path):
+    path = tmp_path / "chain.model3"
+    assert qgis.inside("model", {"PATH": str(path)}) == {"written": True, "problems": []}
+    output = tmp_path / "points.gpkg"
+    code, _, said = qgis.run(path, scene=scene, names="forest,quarry", **{"points:points": output})
+    assert code == 0, said
+    ((points,),) = rows(output, "SELECT count(*) FROM points")
+    assert points > 0
+
+
+def test_layers_in_a_project(qgis, scene, tmp_path):
+    output = tmp_path / "Lauf 1.gpkg"
+    wanted = {
+        "INPUT": str(scene), "CLASSES": "solar farm\nquarry", "MIN_CONFIDENCE": 0, "DEVICE": "cpu",
+        "OUTPUT": str(output),
+    }  # fmt: skip
+    project = qgis.inside("project", wanted)
+    assert project["group"] == "Lauf 1"
+    assert project["top"] == ["Lauf 1"]
+    assert project["layers"] == ["regions", "tiles"]
+    assert project["renderers"] == ["categorizedSymbol"] * 2
+    assert project["classes"] == ["solar farm", "quarry", "other"] or project["classes"] == ["solar farm", "quarry"]
+    assert project["labels"]
+    assert "model_sha256" in project["abstract"]
+    assert "classes: solar farm, quarry" in project["abstract"]
+
+
+def test_tiles_from_a_server_are_exported_and_mapped(qgis, tmp_path):
+    """An XYZ layer (of files): 4 x 4 tiles of zoom 16 at the equator, where a pixel has 2.39 m."""
+    for x in range(4):
+        for y in range(4):
+            part = tmp_path / "16" / str(32768 + x)
+            part.mkdir(parents=True, exist_ok=True)
+            noise = np.random.default_rng(x * 4 + y).integers(0, 255, (256, 256, 3)).astype("uint8")
+            Image.fromarray(noise).save(part / f"{32768 + y}.png")
+    side_m = 256 * 2.388657
+    uri = f"type=xyz&url=file://{tmp_path}/{{z}}/{{x}}/{{y}}.png&zmin=16&zmax=16"
+    output = tmp_path / "sky.gpkg"
+    answer = qgis.inside(
+        "layer_of",
+        {
+            "URI": uri, "PROVIDER": "wms", "CLASSES": "forest", "DEVICE": "cpu", "OUTPUT": str(output), "GSD": 2.0,
+            "EXTENT": f"0,{2 * side_m},{-side_m},0 [EPSG:3857]",
+        },
+    )  # fmt: skip
+    assert "choose an area of interest or an extent" in answer["without_area"]["refused"]
+    assert answer["results"]["PLANNED"] > 0, answer
+    assert any("exporting 612 x 30" in line for line in answer["info"]), answer["info"]
+    ((scene, nodata),) = rows(output, "SELECT scene, nodata FROM runs")
+    assert Path(scene).name == "tuiles_du_ciel.tif"
+    assert nodata == 0
+
+
+# With a command that only plays rszsl
+
+
+def fake(qgis, mode="", **env):
+    return {"RSZSL_EXECUTABLE": str(FAKE), "FAKE_RSZSL": mode, **{k: str(v) for k, v in env.items()}}
+
+
+def test_importing_the_plugin_imports_no_engine(qgis):
+    assert set(qgis.inside("imports", {})) <= {"numpy"}  # QGIS's own Processing takes numpy
+
+
+def test_child_has_nothing_of_qgis_in_its_environment(qgis, scene, tmp_path):
+    log = tmp_path / "log.json"
+    dirty = dict.fromkeys(("PROJ_LIB", "GDAL_DATA", "GDAL_DRIVER_PATH", "PYTHONSTARTUP"), str(tmp_path))
+    asked = {
+        "INPUT": str(scene), "CLASSES": "a,b", "BANDS": "3, 2,1", "RANGE": "0,3000", "OVERLAP": 0.5, "GSD": 0.75,
+        "BATCH_SIZE": 8, "DEVICE": "cuda:1", "CRS": "EPSG:25832", "OUTPUT": str(tmp_path / "o.gpkg"),
+    }  # fmt: skip
+    answer = qgis.inside("plain", asked, **fake(qgis, FAKE_LOG=log), **dirty)
+    assert answer["fine"]
+    child = json.loads(log.read_text())
+    assert not {*dirty, "QGIS_PLUGINPATH", "LD_LIBRARY_PATH"} & set(child["env"])
+    assert child["argv"][-2:] == ["--", str(scene)]
+    for option in (
+        "--bands=3,2,1", "--range=0,3000", "--overlap=0.5", "--gsd=0.75", "--batch-size=8", "--device=cuda:1",
+        "--crs=EPSG:25832", "--classes=a,b", "--model=dsva-small",
+    ):  # fmt: skip
+        assert option in child["argv"]
+    assert answer["warning"] == ["coarse scene"]
+    assert answer["steps"] == [25.0, 100.0]
+    assert any("20 tiles/s" in line for line in answer["info"])
+
+
+def test_failures_are_one_line(qgis, scene, tmp_path):
+    asked = {"INPUT": str(scene), "CLASSES": "a", "OUTPUT": str(tmp_path / "o.gpkg")}
+    for mode, message in {
+        "fail": "the scene is rotated",
+        "die": "memory",
+        "old": "rszsl 0.0.9; the plugin needs",
+    }.items():
+        answer = qgis.inside("plain", asked, **fake(qgis, mode))
+        assert message in answer["failed"]
+        assert "\n" not in answer["failed"]
+        assert (mode != "fail") or "some library talks" in answer["console"]
+    answer = qgis.inside("plain", asked, RSZSL_EXECUTABLE=str(tmp_path / "none"))
+    assert "the rszsl command was not found" in answer["failed"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failing_run_fails_in_qgis_process(qgis, tmp_path):
+    (tmp_path / "x.tif").write_text("no raster")
+    code, _, said = qgis.run("rszsl:map", INPUT=tmp_path / "x.tif", CLASSES="a", OUTPUT=tmp_path / "o.gpkg")
+    assert code
+    assert "x.tif" in said or "Could not load" in said
+
+
+def test_cancel_ends_everything_in_three_seconds(qgis, scene, tmp_path):
+    pids = tmp_path / "pids"
+    out = tmp_path / "out"
+    out.mkdir()
+    asked = {"INPUT": str(scene), "CLASSES": "a", "OUTPUT": str(out / "o.gpkg"), "PIDS": str(pids)}
+    answer = qgis.inside("cancel", asked, **fake(qgis, "hang", FAKE_PIDS=pids))
+    assert answer["took_s"] < 3
+    assert "cancelled" in answer["failed"]
+    for pid in pids.read_text().split():
+        state = Path(f"/proc/{pid}/stat")
+        assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
+    assert list(out.iterdir()) == []
+
+
+def test_values_are_checked_before_the_run(qgis, scene, tmp_path):
+    file = tmp_path / "classes.txt"
+    file.write_text("lake\nlake\n")
+    other = tmp_path / "mine.gpkg"
+    sqlite3.connect(other).execute("CREATE TABLE mine (a)").connection.close()
+    aoi = tmp_path / "aoi.geojson"
+    aoi.write_text(json.dumps({"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 0]]]}))
+    good = {"INPUT": str(scene), "CLASSES": "a", "OUTPUT": str(tmp_path / "o.gpkg")}
+    cases = {
+        "names no class": {"CLASSES": " "},
+        '"b" twice': {"CLASSES": "a,b,b"},
+        "not both": {"CLASSES_FILE": str(file)},
+        '"lake" twice': {"CLASSES": "", "CLASSES_FILE": str(file)},
+        "3,2,1": {"BANDS": "red"},
+        "must rise": {"RANGE": "9,1"},
+        "either an area of interest or an extent": {"AOI": str(aoi), "EXTENT": "0,1,0,1 [EPSG:4326]"},
+        "Could not load source layer": {"INPUT": "/no/such.tif"},
+        "Incorrect parameter value for MIN_CONFIDENCE": {"MIN_CONFIDENCE": 1.5},
+        "is no map of rszsl": {"OUTPUT": str(other)},
+        "must be a GeoPackage": {"OUTPUT": str(tmp_path / "o.shp")},
+    }
+    answers = qgis.inside("checks", [good | case for case in cases.values()], **fake(qgis))
+    for words, answer in zip(cases, answers, strict=True):
+        assert words in answer.get("refused", "") + answer.get("failed", ""), f"{words}: {answer}"
+    assert rows(other, "SELECT count(*) FROM mine") == [(0,)]
+
+
+def test_selection(qgis, scene, tmp_path):
+    log = tmp_path / "log.json"
+    boxes = [(LEFT, TOP - 100, LEFT + 100, TOP), (LEFT, TOP - 50, LEFT + 50, TOP)]
+    rings = [", ".join(f"{x} {y}" for x, y in lonlat_box(*box)) for box in boxes]
+    asked = {
+        "INPUT": str(scene), "CLASSES": "a", "OUTPUT": str(tmp_path / "o.gpkg"),
+        "POLYGONS": [f"POLYGON(({ring}))" for ring in rings],
+    }  # fmt: skip
+    answer = qgis.inside("selection", asked, **fake(qgis, FAKE_LOG=log))
+    assert "select some features first" in answer["nothing"]["failed"]
+    assert answer["one"]["fine"]
+    assert any(a.startswith("--aoi=") for a in json.loads(log.read_text())["argv"])
+
+
+def test_rasters_that_are_no_files(qgis, scene, tmp_path):
+    """A virtual raster is exported at the pixel size asked for; a GeoPackage raster goes by its GDAL string."""
+    kept = tmp_path / "kept.tif"
+    uri = (
+        f"?crs={UTM}&extent={LEFT},{TOP - 640},{LEFT + 800},{TOP}&width=400&height=320"
+        f'&formula="s@1" * 2&s:uri={scene}&s:provider=gdal'
+    )
+    area = f"{LEFT},{LEFT + 400},{TOP - 200},{TOP}"  # in the CRS of the raster
+    asked = {
+        "URI": uri,
+        "PROVIDER": "virtualraster",
+        "CLASSES": "a",
+        "EXTENT": area,
+        "OUTPUT": str(tmp_path / "o.gpkg"),
+    }
+    answer = qgis.inside("layer_of", asked, **fake(qgis, FAKE_KEEP=kept))
+    assert answer["fine"]
+    with rasterio.open(kept) as exported, rasterio.open(scene) as source:
+        assert exported.crs == source.crs
+        assert exported.res == pytest.approx((4.0, 4.0), rel=1e-3)  # the card's
+        assert exported.bounds == pytest.approx((LEFT, TOP - 200, LEFT + 400, TOP), abs=4)
+        assert exported.read(1).max() > source.read(1).max()
+
+
+def test_rasters_in_a_geopackage(qgis, scene, tmp_path):
+    log, gpkg = tmp_path / "log.json", tmp_path / "rasters.gpkg"
+    with rasterio.open(scene) as source, rasterio.open(
+        gpkg, "w", driver="GPKG", count=3, height=320, width=400, dtype="uint8", crs=source.crs,
+        transform=source.transform, raster_table="orthophoto",
+    ) as sink:  # fmt: skip
+        sink.write(source.read())
+    named = f"GPKG:{gpkg}:orthophoto"
+    asked = {"INPUT": named, "CLASSES": "a", "OUTPUT": str(tmp_path / "o.gpkg")}
+    assert qgis.inside("plain", asked, **fake(qgis, FAKE_LOG=log))["fine"]
+    assert json.loads(log.read_text())["argv"][-1] == named
+
+
+def test_install_from_a_folder_of_wheels(qgis, tmp_path):
+    """A tiny wheel plays rszsl: the environment, pip and the check of the version are real."""
+    wheels, folder = tmp_path / "räder", tmp_path / "umgebung"
+    wheels.mkdir()
+    with zipfile.ZipFile(wheels / "rszsl-9.9.9-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("rszsl.py", "def main():\n    print('rszsl, version 9.9.9')\n")
+        about = "rszsl-9.9.9.dist-info"
+        wheel.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\nName: rszsl\nVersion: 9.9.9\n")
+        wheel.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{about}/entry_points.txt", "[console_scripts]\nrszsl = rszsl:main\n")
+        wheel.writestr(f"{about}/RECORD", "")
+    options = {"FOLDER": folder, "WHEELS": wheels, "PYTHON": sys.executable}
+    code, found, said = qgis.run("rszsl:install", **options)
+    assert code == 0, said
+    assert found == {"EXECUTABLE": str(folder / "bin" / "rszsl"), "VERSION": "9.9.9"}
+    try:
+        code, found, said = qgis.run("rszsl:doctor", env={"RSZSL_EXECUTABLE": ""})
+        assert found["EXECUTABLE"] == str(folder / "bin" / "rszsl"), said  # by the setting
+        missing = tmp_path / "second"
+        code, _, said = qgis.run("rszsl:install", **options | {"PACKAGE": "rszsl==1.0", "FOLDER": missing})
+        assert code
+        assert "No matching distribution" in said
+        assert not missing.exists()
+    finally:
+        for settings in Path(qgis.env["HOME"]).rglob("QGIS3.ini"):
+            lines = settings.read_text().splitlines(keepends=True)
+            settings.write_text("".join(line for line in lines if "RSZSL_EXECUTABLE" not in line))

@@ -1,0 +1,423 @@
+"""The QGIS plugin without QGIS: class lists, commands, events, environments, discovery, children, the zip."""
+
+import ast
+import os
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+QGIS_PLUGIN = Path(__file__).resolve().parents[1] / "qgis_plugin"
+sys.path.insert(0, str(QGIS_PLUGIN))
+
+import build_zip  # noqa: E402
+from rszsl_processing.core import (  # noqa: E402  # noqa: E402
+    card,
+    classes,
+    command,
+    discovery,
+    doctor,
+    environment,
+    events,
+    gdal_strings,
+    install,
+    process,
+    record,
+    scenes,
+    sizes,
+    staging,
+    version,
+)
+from rszsl_processing.core.errors import PluginError  # noqa: E402
+
+CARD = 'name = "dsva"\nversion = "0.1.0"\n\n[input]\npx = 160\ngsd_m = 1.5\n\n[[training.data]]\nname = "aid"\n'
+
+
+def executable(path, script="#!/bin/sh\nexit 0\n"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(script)
+    path.chmod(0o755)
+    return path
+
+
+def machine(home, **environ):
+    return discovery.Machine(home, {"PATH": str(home / "empty"), **environ}, windows=False)
+
+
+class TestClasses:
+    def test_commas_and_lines_separate(self):
+        assert classes.split_classes("solar farm, quarry\nlake,\n\n forest ") == [
+            "solar farm", "quarry", "lake", "forest",
+        ]  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("text", "word"),
+        [("", "no class"), ("a,,b", "stray comma"), ("Lake,  lake", "twice"), ("a,Other", "other")],
+    )
+    def test_bad_lists_are_refused(self, text, word):
+        with pytest.raises(PluginError, match=word):
+            classes.chosen_classes(text, "")
+
+    def test_file(self, tmp_path):
+        file = tmp_path / "ä classes.txt"
+        file.write_text("\ufefflake: pond, tarn # water\n\n# no\nforest\n", encoding="utf-8")
+        assert classes.chosen_classes("", str(file)) == ["lake", "forest"]
+        with pytest.raises(PluginError, match="not both"):
+            classes.chosen_classes("a", str(file))
+        with pytest.raises(PluginError, match="cannot read the class file"):
+            classes.chosen_classes("", str(tmp_path / "none.txt"))
+
+    def test_agrees_with_rszsl(self):
+        from rszsl.classes import parse_classes
+
+        assert [c.name for c in parse_classes("solar farm, quarry")] == classes.split_classes("solar farm, quarry")
+
+
+class TestCommand:
+    def test_values_are_never_options(self):
+        settings = command.MapSettings(["-x", "b"], options={"gsd": None, "bands": "", "model": "m"})
+        built = command.map_command("rszsl", "--scene.tif", "o.gpkg", settings)
+        assert built == [
+            "rszsl", "map", "--progress=json", "--classes=-x,b", "--model=m", "--output=o.gpkg", "--", "--scene.tif",
+        ]  # fmt: skip
+
+    def test_the_command_line_understands_every_option(self):
+        from rszsl.cli import cli
+
+        known = {opt.lstrip("-") for p in cli.commands["map"].params for opt in p.opts}
+        assert known >= {
+            "classes", "classes-file", "model", "device", "aoi", "crs", "bands", "range", "min-confidence",
+            "overlap", "min-valid", "gsd", "batch-size", "output", "out", "progress",
+        }  # fmt: skip
+
+    def test_long_lists_are_cut_for_windows(self):
+        paths = [f"/data/{i:05d}/{'x' * 200}.tif" for i in range(500)]
+        built = command.batch_commands("rszsl", paths, "out", command.MapSettings(["a"]))
+        assert len(built) > 1
+        assert [p for one in built for p in one[one.index("--") + 1 :]] == paths
+        assert all(sum(len(part) + 3 for part in one) < 32_000 for one in built)
+
+    @pytest.mark.parametrize("text", ["", "3", "3,2,1", " 4, 3 ,2 "])
+    def test_bands(self, text):
+        command.check_bands(text)
+
+    @pytest.mark.parametrize("text", ["0,1,2", "1,2", "a", "1;2;3", "1,2,3,4"])
+    def test_bad_bands(self, text):
+        with pytest.raises(PluginError, match="3,2,1"):
+            command.check_bands(text)
+
+    @pytest.mark.parametrize("text", ["5,1", "1", "a,b", "0,nan", "0,1;2"])
+    def test_bad_ranges(self, text):
+        with pytest.raises(PluginError, match="range"):
+            command.check_range(text)
+
+
+class TestEnvironment:
+    def test_what_qgis_put_there_is_gone(self):
+        dirty = dict.fromkeys(environment.REMOVED, "/qgis") | {"PATH": "/bin", "AWS_PROFILE": "me"}
+        clean = environment.child_environment(dirty, "/home/me/rszsl", platform="posix")
+        assert clean == {"PATH": "/bin", "AWS_PROFILE": "me", **environment.CHILD}
+
+    def test_osgeo4w_leaves_the_path_of_others(self):
+        dirty = {"OSGEO4W_ROOT": r"C:\OSGeo4W", "Path": r"C:\OSGeo4W\bin;C:\Windows", "PYTHONHOME": "x"}
+        clean = environment.child_environment(dirty, r"C:\Users\me\rszsl.exe", platform="nt")
+        assert clean["Path"] == r"C:\Windows"
+        assert "PYTHONHOME" not in clean
+        own = environment.child_environment(dirty, r"c:\osgeo4w\apps\Python312\Scripts\rszsl.exe", platform="nt")
+        assert own["Path"] == dirty["Path"]
+        assert own["PYTHONHOME"] == "x"
+
+    def test_proxy(self):
+        url = environment.proxy_url("HttpProxy", "proxy", "8080", "me@x", "p:w")
+        assert url == "http://me%40x:p%3Aw@proxy:8080"
+        assert environment.proxy_url("DefaultProxy", "proxy", "1") is None
+        assert environment.proxy_url("HttpProxy", "", "1") is None
+        got = environment.child_environment({"https_proxy": "mine"}, proxy=url)
+        assert (got["HTTP_PROXY"], got["https_proxy"], "HTTPS_PROXY" in got) == (url, "mine", False)
+
+
+class TestEvents:
+    def test_events(self):
+        line = '{"event":"progress","scene":"ü.tif","done":5,"total":20,"tiles_per_s":3.5}'
+        event = events.parse_line(line)
+        assert (event.kind, event.scene, event.percent, event.tiles_per_s) == ("progress", "ü.tif", 25.0, 3.5)
+
+    @pytest.mark.parametrize("line", ["hello", "[1]", "3", '{"a": 1}', "", "{"])
+    def test_anything_else_is_text(self, line):
+        assert events.parse_line(line).kind == "text"
+
+    def test_nothing_planned(self):
+        assert events.parse_line('{"event":"start","done":0,"total":0,"scene":null}').percent == 0
+
+    @pytest.mark.parametrize(
+        ("code", "event", "stderr", "word"),
+        [
+            (1, "no CRS", ["error: no CRS"], "no CRS"),
+            (1, "", ["talk", "error: no CRS", ""], "no CRS"),
+            (2, "", ["Usage: rszsl", "", "Error: No such option: --progress"], "update it"),
+            (2, "", ["Usage: rszsl", "Error: Missing argument"], "Missing argument"),
+            (-9, "", [], "memory"),
+            (-15, "", [], "signal 15"),
+            (1, "", ["Traceback", "KeyError: 1"], "KeyError: 1"),
+            (7, "", [], "exit code 7"),
+        ],
+    )
+    def test_failure_is_one_line(self, code, event, stderr, word):
+        message = events.failure_message(code, event, stderr)
+        assert word in message
+        assert "\n" not in message
+
+
+class TestDiscovery:
+    def test_order(self, tmp_path):
+        on_path = executable(tmp_path / "p" / "rszsl")
+        pipx = executable(tmp_path / ".local" / "bin" / "rszsl")
+        conda = executable(tmp_path / "miniforge3" / "envs" / "geo" / "bin" / "rszsl")
+        setting = executable(tmp_path / "set ting" / "bin" / "rszsl")
+        variable = executable(tmp_path / "variable")
+        here = machine(tmp_path, PATH=str(on_path.parent), RSZSL_EXECUTABLE=str(variable))
+
+        def found(setting, here):
+            place = discovery.find_executable(setting, here).found
+            return (place.path, place.how) if place else None
+
+        assert found(str(setting), here) == (str(setting), "setting")
+        assert found(str(setting.parents[1]), here) == (str(setting), "setting")  # the environment's folder
+        assert found("", here) == (str(variable), "RSZSL_EXECUTABLE")
+        assert found("", machine(tmp_path, PATH=str(on_path.parent))) == (str(on_path), "PATH")
+        assert found("", machine(tmp_path)) == (str(pipx), "pipx or uv tool")
+        pipx.unlink()
+        assert found("", machine(tmp_path)) == (str(conda), "conda")
+        made = executable(discovery.default_environment(machine(tmp_path)) / "bin" / "rszsl")
+        assert found("", machine(tmp_path)) == (str(made), "made by the plugin")
+
+    def test_a_wrong_name_is_not_passed_over(self, tmp_path):
+        executable(tmp_path / ".local" / "bin" / "rszsl")
+        search = discovery.find_executable("/no/such/rszsl", machine(tmp_path))
+        assert search.found is None
+        assert "/no/such/rszsl" in search.problem
+        assert "Install or update rszsl" in search.problem
+
+    def test_windows_places(self, tmp_path):
+        exe = executable(tmp_path / "osgeo" / "apps" / "Python312" / "Scripts" / "rszsl.exe")
+        windows = discovery.Machine(tmp_path, {"OSGEO4W_ROOT": str(tmp_path / "osgeo"), "PATH": ""}, windows=True)
+        assert discovery.find_executable("", windows).found.path == str(exe)
+        assert str(discovery.default_environment(windows)).endswith("Local/rszsl/env")
+
+
+class TestProcess:
+    def test_both_streams(self):
+        code, out, err = process.run_briefly(
+            [sys.executable, "-c", "import sys; print('ü'); print('e', file=sys.stderr); sys.exit(3)"],
+            environment.child_environment(os.environ),
+        )
+        assert (code, out, err) == (3, "ü", "e")
+
+    def test_missing_and_slow(self, tmp_path):
+        assert process.run_briefly([str(tmp_path / "none")], {})[0] == 127
+        assert process.run_briefly([sys.executable, "-c", "import time; time.sleep(60)"], {}, timeout_s=0.3)[0] == 124
+
+    @pytest.mark.skipif(os.name == "nt", reason="process groups are POSIX")
+    def test_the_whole_tree_ends(self):
+        grandchild = (
+            "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print('up', flush=True); time.sleep(99)"
+        )
+        child = process.Child(
+            [sys.executable, "-c", f"import subprocess, sys; subprocess.call([sys.executable, '-c', {grandchild!r}])"],
+            dict(os.environ),
+        )
+        assert child.next_line(20) == ("out", "up")
+        started_s = time.monotonic()
+        child.end()
+        assert time.monotonic() - started_s < 3
+        time.sleep(0.1)
+        with pytest.raises(ProcessLookupError):
+            os.killpg(child.pid, 0)
+
+
+class TestVersion:
+    @pytest.mark.parametrize(
+        ("said", "word"), [("rszsl, version 0.0.1", "needs 0.1.0"), ("Hello 1.2", "is not rszsl"), ("", "is not rszsl")]
+    )
+    def test_wrong(self, tmp_path, said, word):
+        with pytest.raises(PluginError, match=word):
+            version.checked_version(str(executable(tmp_path / "x", f"#!/bin/sh\necho '{said}'\n")), {})
+
+    def test_newer(self, tmp_path):
+        path = executable(tmp_path / "x", "#!/bin/sh\necho 'rszsl, version 0.10.2'\n")
+        assert version.checked_version(str(path), {}) == "0.10.2"
+
+    def test_broken(self, tmp_path):
+        path = executable(tmp_path / "x", "#!/bin/sh\necho 'error: no torch' >&2; exit 1\n")
+        with pytest.raises(PluginError, match="does not run: no torch"):
+            version.checked_version(str(path), {})
+
+
+class TestDoctor:
+    def test_nothing_there(self, tmp_path):
+        report = doctor.diagnose(discovery.find_executable("", machine(tmp_path)), {})
+        assert not report.ready
+        assert "Install or update rszsl" in report.text
+        assert "not there: " in report.text
+
+    def test_a_gpu_that_torch_cannot_use(self, tmp_path):
+        script = "#!/bin/sh\ncase $1 in --version) echo 'rszsl, version 1.0';; models) printf 'm\\t1\\n';; esac\n"
+        found = discovery.Place(str(executable(tmp_path / "bin" / "rszsl", script)), "PATH", True)
+        answer = '{"python": "3.12.1", "torch": "2.9+cpu", "cuda": null, "gpu": null}'
+        executable(tmp_path / "bin" / "python", f"#!/bin/sh\necho '{answer}'\n")
+        executable(tmp_path / "smi" / "nvidia-smi", "#!/bin/sh\necho 'NVIDIA H200, 143771 MiB'\n")
+        old = os.environ["PATH"]
+        os.environ["PATH"] = f"{tmp_path / 'smi'}:{old}"
+        try:
+            report = doctor.diagnose(discovery.Search((found,)), dict(os.environ))
+        finally:
+            os.environ["PATH"] = old
+        assert report.ready
+        assert "torch: 2.9+cpu (CPU only)" in report.text
+        assert "there is a GPU (NVIDIA H200, 143771 MiB)" in report.text
+
+
+class TestInstall:
+    def test_pip_offline(self, tmp_path):
+        wish = install.Wish(tmp_path / "env", "rszsl==0.1.0", wheels="/wheels", cpu_only=True)
+        make, torch, rszsl = install.commands(wish, "/usr/bin/python3.11", None, machine(tmp_path))
+        assert make == ["/usr/bin/python3.11", "-m", "venv", str(tmp_path / "env")]
+        assert torch[-4:] == ["--no-index", "--find-links=/wheels", "torch", "torchvision"]
+        assert rszsl[0] == str(tmp_path / "env" / "bin" / "python")
+        assert rszsl[-4:] == ["--no-index", "--find-links=/wheels", "--upgrade", "rszsl==0.1.0"]
+
+    def test_uv_can_fetch_a_python(self, tmp_path):
+        make, pip = install.commands(install.Wish(tmp_path / "env"), None, "/bin/uv", machine(tmp_path))
+        assert make == ["/bin/uv", "venv", "--python", ">=3.11", str(tmp_path / "env")]
+        assert pip[:3] == ["/bin/uv", "pip", "install"]
+
+    def test_an_update_makes_nothing(self, tmp_path):
+        (tmp_path / "pyvenv.cfg").touch()
+        (only,) = install.commands(install.Wish(tmp_path), None, None, machine(tmp_path))
+        assert only[-2:] == ["--upgrade", "rszsl"]
+
+    def test_no_python(self, tmp_path):
+        with pytest.raises(PluginError, match=r"no Python 3\.11"):
+            install.commands(install.Wish(tmp_path / "env"), None, None, machine(tmp_path))
+        old = executable(tmp_path / "python", "#!/bin/sh\necho 3 9\n")
+        with pytest.raises(PluginError, match=r"is no Python 3\.11"):
+            install.find_python(str(old), machine(tmp_path), {})
+
+    def test_a_folder_with_other_things(self, tmp_path):
+        (tmp_path / "thesis.doc").touch()
+        with pytest.raises(PluginError, match="is not empty"):
+            install.check_folder(tmp_path)
+
+
+class TestFiles:
+    def test_scenes(self, tmp_path):
+        for name in ("b.tif", "a.tif", "c.png", "deep/d.tif"):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).touch()
+        assert [p.name for p in scenes.find_scenes(str(tmp_path), "*.tif; *.jp2")] == ["a.tif", "b.tif"]
+        assert len(scenes.find_scenes(str(tmp_path), "**/*.tif")) == 3
+        with pytest.raises(PluginError, match=r'fits "\*\.jp2"'):
+            scenes.find_scenes(str(tmp_path), "*.jp2")
+        (tmp_path / "deep" / "a.tif").touch()
+        with pytest.raises(PluginError, match="map them apart"):
+            scenes.find_scenes(str(tmp_path), "**/*.tif")
+
+    def test_names_agree_with_rszsl(self, tmp_path):
+        from rszsl.pipeline import default_output
+
+        scene = tmp_path / "a.b.tif"
+        assert default_output(str(scene), "gpkg", tmp_path).name == scenes.result_name(scene)
+
+    def test_staging_leaves_nothing(self, tmp_path):
+        def half_done():
+            with staging.staging(tmp_path / "new") as stage:
+                (stage / "half").touch()
+                raise PluginError("stop")
+
+        with pytest.raises(PluginError):
+            half_done()
+        assert list((tmp_path / "new").iterdir()) == []
+
+    def test_record(self, tmp_path):
+        import sqlite3
+
+        path = tmp_path / "ä#?.gpkg"
+        with sqlite3.connect(path) as db:
+            db.execute("CREATE TABLE runs (fid INTEGER, scene TEXT, classes TEXT)")
+            db.execute("""INSERT INTO runs VALUES (1, 's.tif', '[{"name": "lake"}, {"name": "fir"}]')""")
+        assert record.record_text(record.read_runs(str(path))) == "scene: s.tif\nclasses: lake, fir"
+        assert record.read_runs(str(tmp_path / "none.gpkg")) == []
+
+    def test_card(self):
+        assert card.card_number(CARD, "input", "gsd_m") == 1.5
+        assert card.card_number(CARD, "input", "none") is None
+        assert card.card_text(CARD, "name") == "dsva"
+
+    @pytest.mark.parametrize(
+        ("source", "scene"),
+        [
+            ("/a b/ö.tif", "/a b/ö.tif"),
+            ("/a.tif|option:X=Y|option:Z=1", "/a.tif"),
+            ("GPKG:/a.gpkg:table", "GPKG:/a.gpkg:table"),
+            ("/vsicurl/https://x/y.tif", "/vsicurl/https://x/y.tif"),
+            ("/vsimem/x.tif", None),
+            ("PG: dbname=x", None),
+            ("", None),
+        ],
+    )
+    def test_gdal_strings(self, source, scene):
+        assert gdal_strings.opened_by_rszsl(source) == scene
+
+    def test_connections(self):
+        assert all(map(gdal_strings.is_connection, ("GPKG:/a:b", "/vsizip/a", "s3://b/k.tif", "gdal://x")))
+        assert not any(map(gdal_strings.is_connection, ("/a/b.tif", "b.tif", r"C:\a.tif", "C:/a.tif")))
+
+    def test_sizes(self):
+        assert sizes.export_size_px(100, 50.1, 10) == (10, 6)
+        with pytest.raises(PluginError, match="above the limit"):
+            sizes.export_size_px(1e6, 1e6, 1)
+        with pytest.raises(PluginError, match="does not overlap"):
+            sizes.export_size_px(0, 10, 1)
+        assert "exported first" in sizes.size_warning(6000, 6000)
+        assert sizes.size_warning(10, 10) == ""
+
+
+class TestPackage:
+    def test_zip(self, tmp_path):
+        path = build_zip.build_zip(tmp_path)
+        assert path.stat().st_size < 1_000_000
+        with zipfile.ZipFile(path) as archive:
+            assert archive.testzip() is None
+            names = archive.namelist()
+        assert {name.split("/")[0] for name in names} == {"rszsl_processing"}
+        for name in ("metadata.txt", "LICENSE", "icon.svg", "__init__.py", "algorithms/map.py"):
+            assert f"rszsl_processing/{name}" in names
+        assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]
+        again = build_zip.build_zip(tmp_path / "again")
+        assert again.read_bytes() == path.read_bytes()
+
+    def test_bad_metadata(self, tmp_path):
+        (tmp_path / "metadata.txt").write_text("[general]\nname=x\n")
+        with pytest.raises(build_zip.PackagingError, match="lacks qgisMinimumVersion"):
+            build_zip.read_metadata(tmp_path / "metadata.txt")
+
+    def test_versions_agree(self):
+        import rszsl_processing
+
+        metadata = build_zip.read_metadata(build_zip.PLUGIN / "metadata.txt")
+        assert metadata["version"] == rszsl_processing.__version__
+        assert metadata["hasProcessingProvider"] == "yes"
+
+    def test_only_qgis_and_the_standard_library_are_imported(self):
+        allowed = set(sys.stdlib_module_names) | {"qgis", "processing", "rszsl_processing"}
+        for path in build_zip.PLUGIN.rglob("*.py"):
+            tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 9))
+            for node in ast.walk(tree):
+                names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+                names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+                for name in names:
+                    assert name.split(".")[0] in allowed, f"{path} imports {name}"
+                    in_core = path.parent.name == "core"
+                    assert not (in_core and name.split(".")[0] in ("qgis", "processing")), f"{path} imports {name}"
