@@ -41,6 +41,8 @@ class Qgis:
             "QT_QPA_PLATFORM": "offscreen", "XDG_RUNTIME_DIR": str(home), "HOME": str(home),
             "QGIS_PLUGINPATH": str(ROOT / "qgis_plugin"), "PYTHONDONTWRITEBYTECODE": "1",
             "RSZSL_EXECUTABLE": str(self.rszsl),
+            # QGIS's own Python takes its home from the first python3 on PATH; one of a venv would crash it.
+            "PATH": "/usr/bin:/bin",
         }  # fmt: skip
 
     def process(self, *arguments, **env):
