@@ -92,14 +92,19 @@ class JsonLines:
 
 
 class Bar:
-    """A rich progress bar with tiles a second and the time left, on stderr; elsewhere than on a terminal no bar."""
+    """A rich progress bar with tiles a second and the time left, on stderr.
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    Args:
+        quiet: print nothing at all.
+        always: draw the bar even where stderr is no terminal; else only messages are printed there.
+    """
+
+    def __init__(self, *, quiet: bool = False, always: bool = False) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as RichProgress
 
-        self._console = Console(stderr=True, quiet=quiet, highlight=False)
+        self._console = Console(stderr=True, quiet=quiet, highlight=False, force_terminal=True if always else None)
         self._bars = RichProgress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(), console=self._console, transient=True, disable=not self._console.is_terminal,
@@ -139,13 +144,13 @@ class Bar:
 
 @contextmanager
 def progress_for(kind: str, *, quiet: bool = False) -> Iterator[Progress]:
-    """Choose by `--progress`: `bar`, `json`, `none`, or `auto` (a bar; on no terminal it prints only messages)."""
+    """Choose by `--progress`: `bar`, `json`, `none`, or `auto` (a bar on a terminal, else only messages)."""
     if kind == "json":
         yield JsonLines()
     elif kind == "none":
         yield Silent()
     else:
-        with Bar(quiet=quiet) as bar:
+        with Bar(quiet=quiet, always=kind == "bar") as bar:
             yield bar
 
 

@@ -147,3 +147,13 @@ def test_an_interrupted_map_leaves_no_cache(scene, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         rszsl.map_scene(scene, "red", model=Stop(), output=tmp_path / "o.gpkg", cache=tmp_path / "c")
     assert [p.name for p in tmp_path.iterdir()] == ["scene.tif"]
+
+
+def test_a_model_that_fails_is_not_called_a_full_disk(scene, tmp_path):
+    class Broken(ColourModel):
+        def encode(self, tiles):
+            raise RuntimeError("out of memory on the device")
+
+    with pytest.raises(RuntimeError, match="out of memory on the device"):
+        rszsl.embed_scene(scene, cache=tmp_path / "c", model=Broken())
+    assert [p.name for p in tmp_path.iterdir()] == ["scene.tif"]

@@ -172,6 +172,27 @@ def test_error_as_json(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_class_named_json_asks_for_no_json(tmp_path, capsys):
+    from rszsl.cli import main
+
+    with pytest.raises(SystemExit):
+        main(["map", str(tmp_path / "no.tif"), "--classes", "json", "--device", "cpu", "-o", str(tmp_path / "o.gpkg")])
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(("kind", "drawn"), [("auto", False), ("bar", True)])
+def test_a_bar_is_drawn_off_a_terminal_only_when_asked_for(kind, drawn, capsys):
+    from rszsl.progress import progress_for
+
+    with progress_for(kind) as progress:
+        progress.start("scene.tif", 4)
+        progress.advance(4)
+        progress.done("o.gpkg", "o.gpkg: 4 tiles")
+    said = capsys.readouterr().err
+    assert ("\x1b[" in said) == drawn  # a bar moves the cursor
+    assert "o.gpkg: 4 tiles" in said
+
+
 @pytest.mark.parametrize("polite", [signal.SIGINT, signal.SIGTERM])
 def test_interrupt_leaves_no_output(make_raster, tmp_path, polite):
     side = 8_000

@@ -100,7 +100,7 @@ def test_radiometry_of_a_large_scene_is_sampled(make_raster):
     low, high = scene.radiometry.ranges[0]
     assert low < 400 and high > 9_600
     with_overviews = make_raster(gradient, "o.tif", tiled=True, compress="deflate", overviews=(2, 4, 8))
-    assert open_scene(str(with_overviews)).radiometry.source == "percentiles 2-98 of an overview"
+    assert open_scene(str(with_overviews)).radiometry.source == "percentiles 2-98 of a decimated read"
 
 
 def test_the_same_ground_looks_the_same_in_every_window(make_raster, noise):

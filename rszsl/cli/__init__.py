@@ -1,8 +1,8 @@
 """The command line. Commands import the engine only when they run, so that `--help` answers at once."""
 
-import json
 import signal
 import sys
+from itertools import pairwise
 
 import click
 
@@ -12,6 +12,7 @@ from rszsl.cli.demo import demo_command
 from rszsl.cli.map import map_command
 from rszsl.cli.models import models_group
 from rszsl.errors import RszslError
+from rszsl.progress import JsonLines
 
 EXIT_ERROR, EXIT_USAGE, EXIT_TILES_FAILED, EXIT_INTERRUPTED = 1, 2, 3, 130
 
@@ -61,7 +62,7 @@ def main(args: list[str] | None = None) -> None:
 
 def _fail(message: str, arguments: list[str]) -> int:
     line = " ".join(message.split())
-    if "json" in arguments or "--progress=json" in arguments:
-        click.echo(json.dumps({"event": "error", "message": line}, ensure_ascii=False))
+    if "--progress=json" in arguments or ("--progress", "json") in pairwise(arguments):
+        JsonLines().error(line)
     click.echo(f"error: {line}", err=True)
     return EXIT_ERROR

@@ -15,7 +15,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 import pyogrio
-import pyogrio.errors
 from pyproj import CRS
 
 from rszsl.errors import OutputError
@@ -121,7 +120,7 @@ def write_result(result: Result, path: Path, format_name: str) -> None:
         OutputError: where it cannot be written; nothing is left under `path` then but what was there before.
     """
     chosen = FORMATS[format_name]
-    with writing(path) as part:
+    with writing(path) as part, _gdal_errors():
         chosen.write(result, part)
         if chosen.record_beside:
             record = part.with_name(f"{path.name}.run.json")
@@ -134,7 +133,7 @@ def write_layer(table: pa.Table, crs: CRS, path: Path, layer: str) -> None:
     Raises:
         OutputError: where it cannot be written.
     """
-    with writing(path) as part:
+    with writing(path) as part, _gdal_errors():
         _write_arrow(table, crs, part, "GPKG", layer=layer)
 
 
@@ -153,10 +152,19 @@ def writing(path: Path) -> Iterator[Path]:
         yield folder / path.name
         for part in sorted(folder.iterdir(), key=lambda p: p.name == path.name):
             part.replace(path.parent / part.name)
-    except (OSError, sqlite3.Error, pa.ArrowException, pyogrio.errors.DataSourceError, RuntimeError) as err:
+    except (OSError, sqlite3.Error, pa.ArrowException) as err:
         raise OutputError(_explain(path, err)) from err
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _gdal_errors() -> Iterator[None]:
+    """Turn what pyogrio raises, all of it RuntimeErrors, into an OSError."""
+    try:
+        yield
+    except RuntimeError as err:
+        raise OSError(str(err)) from err
 
 
 def _explain(path: Path, err: Exception) -> str:

@@ -251,7 +251,7 @@ def _sample_windows(source: Any) -> tuple[list[tuple[Window, tuple[int, int]]], 
     if max(height, width) / cheapest <= 4 * SAMPLE_SIDE_PX:
         shrink = max(1.0, max(height, width) / SAMPLE_SIDE_PX)
         shape = (max(1, int(height / shrink)), max(1, int(width / shrink)))
-        return [(Window(0, 0, width, height), shape)], "an overview" if shrink > 1 else "the scene"
+        return [(Window(0, 0, width, height), shape)], "a decimated read" if shrink > 1 else "the scene"
     side = LATTICE_WINDOW_PX
     rows = np.linspace(0, max(0, height - side), LATTICE).astype(int)
     cols = np.linspace(0, max(0, width - side), LATTICE).astype(int)
