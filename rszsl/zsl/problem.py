@@ -19,6 +19,7 @@ class ClassTable:
         names: C class names, sorted.
         rows: float32 (C, K), rows of unit length.
         attributes: K names, of what each column says.
+        anchors: float32 (K, E), where each attribute's words lie in the space of the tower's embedding, or None.
         groups: name of a family -> its columns; columns may be in none. Used by attention concentration and the
             group penalty (METHOD B.5, B.6).
         record: where the rows come from, as JSON: at least `provider`, `images_per_class` and
@@ -28,6 +29,7 @@ class ClassTable:
     names: tuple[str, ...]
     rows: Floats
     attributes: tuple[str, ...]
+    anchors: Floats | None = None
     groups: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     record: Mapping[str, Any] = field(default_factory=dict)
 

@@ -105,7 +105,9 @@ def read_features(folder: Path) -> TowerFeatures:
     except (OSError, ValueError) as err:
         raise TrainingError(f"{folder} holds no feature cache ({err}); make it with `rszsl features`") from err
     if note["done"] < len(tokens):
-        raise TrainingError(f"the feature cache {folder} is not finished ({note['done']} of {len(tokens)}); run it again")
+        raise TrainingError(
+            f"the feature cache {folder} is not finished ({note['done']} of {len(tokens)}); run it again"
+        )
     return TowerFeatures(tokens, embeddings, note["key"])
 
 

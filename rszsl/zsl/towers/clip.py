@@ -38,6 +38,16 @@ class ClipTower(Tower):
         out = self.model(pixels)
         return TowerOutput(out.last_hidden_state, out.image_embeds)
 
+    def align(self, tokens: Tensor) -> Tensor:
+        """Pass every token through the norm and projection that CLIP applies to the CLS token alone."""
+        aligned: Tensor = self.model.visual_projection(self._norm(tokens))
+        return aligned
+
+    def _norm(self, tokens: Tensor) -> Tensor:
+        vision = getattr(self.model, "vision_model", self.model)
+        normed: Tensor = vision.post_layernorm(tokens)
+        return normed
+
 
 def load_clip(folder: Path) -> ClipTower:
     """Load the tower of a local folder (`config.json`, `model.safetensors`).
@@ -46,7 +56,9 @@ def load_clip(folder: Path) -> ClipTower:
         TrainingError: where the folder holds no such model.
     """
     if not (folder / "config.json").is_file():
-        raise TrainingError(f"{folder} holds no CLIP vision tower (no config.json); name a folder in transformers layout")
+        raise TrainingError(
+            f"{folder} holds no CLIP vision tower (no config.json); name a folder in transformers layout"
+        )
     try:
         return ClipTower(folder)
     except (OSError, ValueError) as err:

@@ -56,3 +56,7 @@ class Tower(nn.Module):
     def forward(self, pixels: Tensor) -> TowerOutput:
         """Encode normalised pixels (N, 3, P, P), P = `spec.input_px`."""
         raise NotImplementedError
+
+    def align(self, tokens: Tensor) -> Tensor:
+        """Bring tokens (N, T, D) into the space of the embedding, (N, T, E), by the tower's own final norm."""
+        raise NotImplementedError
