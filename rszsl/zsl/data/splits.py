@@ -79,7 +79,9 @@ def draw_classes(names: Sequence[str], seen: int, unseen: int, seed: int) -> Cla
         TrainingError: where the numbers do not add up to the classes, or leave too few.
     """
     if seen + unseen != len(set(names)) or len(set(names)) != len(names):
-        raise TrainingError(f"a split {seen}/{unseen} needs {seen + unseen} different classes, there are {len(set(names))}")
+        raise TrainingError(
+            f"a split {seen}/{unseen} needs {seen + unseen} different classes, there are {len(set(names))}"
+        )
     held = max(2, round(seen / 4))
     if unseen < 1 or seen - held < 2:
         raise TrainingError(f"a split {seen}/{unseen} leaves too few classes to train on; take more seen classes")
