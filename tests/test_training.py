@@ -8,9 +8,9 @@ from rszsl.errors import TrainingError
 from rszsl.labels.calibrate import Calibrator
 from rszsl.model.dsva import Dsva, Shape
 from rszsl.model.text import AttributeText
-from rszsl.training.attributes import class_means, fit_bridge, ridge_projection
+from rszsl.training.attributes import class_means, ridge_projection
 from rszsl.training.calibrate import Cases, fit_calibrator, measure_presence
-from rszsl.training.data import data_root, list_images
+from rszsl.training.data import list_images
 from rszsl.training.decorrelate import decorrelate, symmetric_roots
 from rszsl.training.evaluate import auroc, calibration_error, class_accuracy
 from rszsl.training.export import to_toml
@@ -19,6 +19,8 @@ from rszsl.training.phrases import without
 from rszsl.training.recipe import TrainingRecipe, read_recipe
 from rszsl.training.split import draw_split, holdout_mask
 from rszsl.training.train import TrainingSet, train_network
+from rszsl.zsl.data.folders import data_root
+from rszsl.zsl.rows.bridge import fit_bridge
 
 WEIGHTS = LossWeights(1.0, 0.3, 1.0, 0.05, 1e-3, 0.1)
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from rszsl.labels.calibrate import Calibrator
-from rszsl.training.files import sha256_of, sha256_of_listing
 from rszsl.training.knowledge import Knowledge
 from rszsl.training.recipe import Recipe
+from rszsl.zsl.data.hashes import sha256_of, sha256_of_listing
 
 SOURCES: dict[str, tuple[str, str]] = {
     "aid": ("AID scene images as published in zlima/testtensor, 150 px, without those in WHU-RS19", "none stated"),

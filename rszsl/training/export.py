@@ -22,10 +22,10 @@ from rszsl.model.card import (
 from rszsl.model.checkpoint import NETWORK_PREFIX, TABLE_PREFIX
 from rszsl.model.dsva import Dsva
 from rszsl.training.attributes import ATTRIBUTES_SOURCE, BACKGROUND_SOURCE
-from rszsl.training.files import sha256_of
 from rszsl.training.knowledge import Knowledge
 from rszsl.training.recipe import Recipe
 from rszsl.training.weights import TRUNK_MEAN, TRUNK_STD
+from rszsl.zsl.data.hashes import sha256_of
 
 
 def write_files(folder: Path, net: Dsva, known: Knowledge) -> None:

@@ -11,20 +11,18 @@ from rszsl.model.text import AttributeText, unit, words_of
 from rszsl.training.attributes import (
     Attribute,
     AttributeScale,
-    ImageBridge,
     class_means,
-    fit_bridge,
     fit_scale,
-    phrase_vectors,
     read_attributes,
     ridge_projection,
 )
 from rszsl.training.data import LabelledImage, list_images
-from rszsl.training.phrases import read_anchors, read_known
 from rszsl.training.recipe import Recipe
 from rszsl.training.split import Split, concept_of_images, draw_split, holdout_mask
 from rszsl.training.teacher import cache_embeddings
 from rszsl.training.textside import TextSpace, build_text_side, read_places
+from rszsl.zsl.rows.bridge import ImageBridge, fit_bridge
+from rszsl.zsl.rows.vectors import phrase_vectors, read_anchors, read_known
 
 Floats = NDArray[np.float32]
 Flags = NDArray[np.bool_]
@@ -93,12 +91,12 @@ def gather(recipe: Recipe, data: Path, log: Callable[[str], None]) -> Knowledge:
 
 
 def _bridge(recipe: Recipe, embeddings: Floats, concept_ids: NDArray[np.int64], names: Floats) -> ImageBridge:
-    anchors_b16, anchors_b32, _ = read_anchors(recipe.teachers.text_vectors)
+    anchors = read_anchors(recipe.teachers.text_vectors)
     image_mean = embeddings.mean(0)
     means = np.stack([embeddings[concept_ids == c].mean(0) for c in range(len(names))])
     return fit_bridge(
-        unit(anchors_b16 - anchors_b16.mean(0)),
-        unit(anchors_b32 - anchors_b32.mean(0)),
+        anchors.b16,
+        anchors.b32,
         seen_images=unit(means - image_mean),
         seen_names=unit(names - names.mean(0)),
         image_mean=image_mean,

@@ -1,56 +1,16 @@
-"""The phrases that the text side learns from, and what is known of each."""
+"""The phrases that the text side learns from."""
 
 import gzip
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from rszsl.errors import TrainingError
 from rszsl.model.text import words_of
 
-Floats = NDArray[np.float32]
 EDGE_WORDS_FILE = Path(__file__).with_name("edge_words.txt")
 """Words that a phrase worth learning neither starts nor ends with."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class KnownPhrases:
-    """Phrases with a real CLIP text vector.
-
-    Attributes:
-        names: as words in lower case, without punctuation; unique.
-        vectors: float32 (N, 512), unit length, ViT-B/32 text space, not centred.
-    """
-
-    names: tuple[str, ...]
-    vectors: Floats
-
-
-def read_known(path: Path) -> KnownPhrases:
-    """Read the real vectors; names that differ only in punctuation share the mean of theirs."""
-    with np.load(path) as kept:
-        names, vectors = kept["names"].tolist(), kept["b32_ensemble"]
-    rows: dict[str, list[int]] = {}
-    for row, name in enumerate(names):
-        words = words_of(name)
-        # "1240" has no words, and "kid/book" is not how anybody names a thing.
-        if words and not re.search(r"[0-9/&$()]", name):
-            rows.setdefault(" ".join(words), []).append(row)
-    means = np.stack([vectors[r].mean(0) for r in rows.values()])
-    return KnownPhrases(tuple(rows), (means / np.linalg.norm(means, axis=1, keepdims=True)).astype("float32"))
-
-
-def read_anchors(path: Path) -> tuple[Floats, Floats, list[str]]:
-    """Read the names known in both text spaces: B/16 (n, 512), B/32 (n, 512), and the names."""
-    with np.load(path) as kept:
-        row_of = {name: row for row, name in enumerate(kept["names"].tolist())}
-        names = kept["coco"].tolist()
-        return kept["coco_b16"], kept["b32_ensemble"][[row_of[name] for name in names]], names
 
 
 def frequent_words(path: Path, count: int) -> list[str]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rszsl.model.text import TEXT_DIM, PhraseTables, find_word, gram_ids, unit, words_of
-from rszsl.training.phrases import KnownPhrases
+from rszsl.zsl.rows.vectors import KnownPhrases
 
 Floats = NDArray[np.float32]
 CONTRAST_TEMPERATURE = 0.05

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from rszsl.model.text import PhraseEncoder, PhraseTables, unit
 from rszsl.training.files import save_npz
-from rszsl.training.phrases import KnownPhrases, caption_phrases, frequent_words, read_known, without
+from rszsl.training.phrases import caption_phrases, frequent_words, without
 from rszsl.training.recipe import Recipe
 from rszsl.training.sentences import embed_phrases
 from rszsl.training.text import PhraseTargets, distilled_targets, fit_distiller, retrieval_at_1, train_phrases
+from rszsl.zsl.rows.vectors import KnownPhrases, read_known
 
 Floats = NDArray[np.float32]
 HELD_OUT_NAMES = 120
