@@ -51,22 +51,25 @@ def stacking_curve(scores: Floats, truth: Indices, seen: Indices, unseen: Indice
         seen: ids of the classes whose scores are lowered.
         unseen: ids of the others.
     """
-    of_unseen = np.isin(truth, unseen)
     best_seen, best_unseen = scores[:, seen].max(1), scores[:, unseen].max(1)
-    right_if_seen = seen[scores[:, seen].argmax(1)] == truth
-    right_if_unseen = unseen[scores[:, unseen].argmax(1)] == truth
     spread = float(scores[:, np.concatenate([seen, unseen])].std()) or 1.0
-    curve = []
-    for gamma in GAMMAS.tolist():
-        right = np.where(best_seen - gamma * spread > best_unseen, right_if_seen, right_if_unseen)
-        curve.append(
-            Harmony(
-                gamma,
-                mean_by_class(right[of_unseen], truth[of_unseen]),
-                mean_by_class(right[~of_unseen], truth[~of_unseen]),
-            )
-        )
-    return curve
+    takes_seen = ((best_seen - best_unseen) / spread)[:, None] > GAMMAS
+    right = np.where(
+        takes_seen,
+        (seen[scores[:, seen].argmax(1)] == truth)[:, None],
+        (unseen[scores[:, unseen].argmax(1)] == truth)[:, None],
+    )
+    by_gamma = [_class_weights(truth, kind) @ right for kind in (unseen, seen)]
+    return [Harmony(*point) for point in zip(GAMMAS.tolist(), *(values.tolist() for values in by_gamma), strict=True)]
+
+
+def _class_weights(truth: Indices, kind: Indices) -> NDArray[np.float64]:
+    """Weigh each image of some classes so that a sum over them is a mean over classes of means: (n,)."""
+    of_kind = np.isin(truth, kind)
+    _, inverse, counts = np.unique(truth[of_kind], return_inverse=True, return_counts=True)
+    weights = np.zeros(len(truth))
+    weights[of_kind] = 1 / (len(counts) * counts[inverse])
+    return weights
 
 
 def best_harmony(curve: list[Harmony]) -> Harmony:

@@ -59,7 +59,7 @@ def box_of(image: NDArray[np.floating], threshold: float) -> Box:
     if not count:
         return 0, 0, *image.shape  # type: ignore[return-value]
     largest = 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
-    rows, cols = ndimage.find_objects(labels == largest)[0]
+    rows, cols = ndimage.find_objects(labels)[largest - 1]
     return rows.start, cols.start, rows.stop, cols.stop
 
 

@@ -16,13 +16,14 @@ from rszsl.errors import TrainingError
 from rszsl.zsl.dsva.episodes import EpisodeSampler
 from rszsl.zsl.dsva.heads import DsvaHeads, compatibility, reported
 from rszsl.zsl.dsva.module import DsvaModule
-from rszsl.zsl.dsva.recipe import DsvaRecipe
+from rszsl.zsl.dsva.recipe import PAPER, RSZSL, DsvaRecipe, LossMode
 from rszsl.zsl.problem import Candidate, Indices, Problem
 
 CALIBRATION_IMAGES = 512
 """Training images from which means and spreads of tokens and scores are taken."""
 BATCH = 256
-SIDE_PX = 224
+SIDE_PX = 56
+"""Of the saliency from which the second look is cut; tokens need no finer one."""
 
 Scores = NDArray[np.float32]
 
@@ -50,6 +51,24 @@ def read_tokens(tokens: NDArray[np.float16], ids: Indices) -> Tensor:
     return torch.from_numpy(np.asarray(tokens[ids], dtype="float32"))
 
 
+def frozen_methods() -> "tuple[FrozenDsva, ...]":
+    """Give DSVA in both modes, and what is left of ours without each of its parts."""
+    ours = replace(RSZSL, epochs=6, heads_epochs=6)
+    # A frozen tower has only the first stage, and the published output is the prototypes' (METHOD B.8), which the
+    # second look reaches through the tower alone: without it the result is the same.
+    published = replace(PAPER, epochs=PAPER.heads_epochs, concentration_from=PAPER.epochs)
+    return (
+        FrozenDsva("dsva paper", published, (1.0,), ("local",)),
+        FrozenDsva("dsva rszsl", ours),
+        FrozenDsva("dsva rszsl + names", ours, name_weights=(0.5, 1.0, 2.0)),
+        FrozenDsva("dsva rszsl, random start", replace(ours, anchored=False, anchor=0.0)),
+        FrozenDsva("dsva rszsl, no second look", replace(ours, concentration_from=ours.epochs)),
+        FrozenDsva("dsva rszsl, double softmax", replace(ours, loss=LossMode.DOUBLE_SOFTMAX), (1.0,)),
+        FrozenDsva("dsva rszsl, global only", ours, outputs=("global",)),
+        FrozenDsva("dsva rszsl, prototypes only", ours, outputs=("local",)),
+    )
+
+
 @dataclass(frozen=True)
 class FrozenDsva:
     """Heads over kept tokens; a candidate for every temperature, epoch and output.
@@ -59,12 +78,14 @@ class FrozenDsva:
         recipe: its `temperature` is replaced by each of `temperatures`.
         temperatures: tried one after the other, each in a training of its own.
         outputs: of the heads, each a candidate.
+        name_weights: of the similarity to the class names, added to the scores, each a candidate; 0: none.
     """
 
     name: str
     recipe: DsvaRecipe
-    temperatures: tuple[float, ...] = (0.1,)
+    temperatures: tuple[float, ...] = (0.05, 0.1, 0.2)
     outputs: tuple[str, ...] = ("local", "global", "both")
+    name_weights: tuple[float, ...] = (0.0,)
 
     def candidates(self, problem: Problem, ask: Indices, seed: int) -> Iterator[Candidate]:
         """Train once for each temperature; see `Method.candidates`.
@@ -72,9 +93,29 @@ class FrozenDsva:
         Raises:
             TrainingError: where the features have no tokens.
         """
+        names = name_scores(problem, ask) if any(self.name_weights) else 0.0
         for temperature in self.temperatures:
             recipe = replace(self.recipe, temperature=temperature)
-            yield from train_frozen(problem, ask, recipe, seed, self.outputs)
+            for candidate in train_frozen(problem, ask, recipe, seed, self.outputs):
+                for weight in self.name_weights:
+                    setting = f"{candidate.setting} + {weight:g} names" if weight else candidate.setting
+                    yield replace(candidate, setting=setting, scores=candidate.scores + weight * names)
+
+
+def name_scores(problem: Problem, ask: Indices) -> Scores:
+    """Compare images with class names, both less their mean over what is seen: float32 (n, C), cosines.
+
+    Raises:
+        TrainingError: where the features have no class names.
+    """
+    features = problem.features
+    if features.names is None:
+        raise TrainingError("the class names are not known to these features; use a tower with a text side")
+    images = features.embedding[ask] - features.embedding[problem.fit].mean(0)
+    names = features.names - features.names.mean(0)
+    return (images / np.linalg.norm(images, axis=1, keepdims=True)) @ (
+        names / np.linalg.norm(names, axis=1, keepdims=True)
+    ).T
 
 
 def train_frozen(

@@ -1,0 +1,112 @@
+"""Run a benchmark: every method on every split and seed; what is recorded is not run again."""
+
+import shlex
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from rszsl.zsl.data.splits import draw_classes
+from rszsl.zsl.experiments.features import data_key, open_dataset, prepare
+from rszsl.zsl.experiments.methods import build_method
+from rszsl.zsl.experiments.protocol import evaluate
+from rszsl.zsl.experiments.recipe import BenchmarkRecipe
+from rszsl.zsl.experiments.results import (
+    Provenance,
+    Record,
+    ResultKey,
+    git_revision,
+    key_of,
+    read_records,
+    write_records,
+)
+
+RAW_TOKENS = ("dsva paper",)
+"""Methods that want tokens as the tower's last block gives them, before its final norm (METHOD B.2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One method on one split."""
+
+    recipe: BenchmarkRecipe
+    key: ResultKey
+    command: str
+
+
+def run_benchmark(recipe: BenchmarkRecipe, jobs: int, log: Callable[[str], None]) -> int:
+    """Run what has no record yet; returns how many records were made.
+
+    Args:
+        recipe: what to run.
+        jobs: processes, each with one thread.
+        log: takes one line at a time.
+
+    Raises:
+        TrainingError: where data, rows or a method are not there.
+    """
+    prepare(recipe, log)
+    done = {key_of(record) for record in read_records(recipe.results)}
+    tasks = [task for task in _tasks(recipe) if task.key not in done]
+    log(f"{len(tasks)} of {len(list(_tasks(recipe)))} runs to do")
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+        running = [pool.submit(run_task, task) for task in tasks]
+        for count, future in enumerate(as_completed(running), start=1):
+            record = future.result()
+            _keep(recipe.results, record)
+            log(f"{count} of {len(tasks)}: {_line(record)}")
+    return len(tasks)
+
+
+def run_task(task: Task) -> dict[str, Any]:
+    """Run one method on one split and give its record."""
+    key, recipe = task.key, task.recipe
+    started = time.monotonic()
+    data = open_dataset(recipe, key.dataset, key.rows, aligned=key.method not in RAW_TOKENS)
+    split = draw_classes(data.table.names, key.seen, key.unseen, key.seed)
+    outcome = evaluate(build_method(key.method), data, split, key.seed)
+    provenance = Provenance(
+        command=task.command,
+        data_sha256=data_key(recipe, key.dataset),
+        rows_record=dict(data.table.record),
+        git=git_revision(Path(__file__).parent),
+        seconds=time.monotonic() - started,
+    )
+    return Record(key, outcome, provenance).to_json()
+
+
+def _tasks(recipe: BenchmarkRecipe) -> Iterator[Task]:
+    command = f"rszsl benchmark {shlex.quote(recipe.path.as_posix())}"
+    for seed in recipe.seeds:
+        for data in recipe.data:
+            for seen, unseen in data.splits:
+                for method, kinds in recipe.methods.items():
+                    for rows in kinds:
+                        key = ResultKey(data.name, seen, unseen, seed, method, rows, recipe.tower.name)
+                        yield Task(recipe, key, command)
+
+
+def _keep(folder: Path, record: dict[str, Any]) -> None:
+    file = folder / _file_of(record)
+    kept = [other for other in read_records(folder) if _file_of(other) == file.name]
+    write_records(file, [*kept, record])
+
+
+def _file_of(record: dict[str, Any]) -> str:
+    return f"{record['dataset']}-{record['seen']}-{record['unseen']}.json"
+
+
+def _line(record: dict[str, Any]) -> str:
+    what = f"{record['dataset']} {record['seen']}/{record['unseen']} seed {record['seed']} {record['method']}"
+    return (
+        f"{what} ({record['rows']}): {record['accuracy']:.3f}, H {record['harmonic']:.3f} in {record['seconds']:.0f} s"
+    )
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)

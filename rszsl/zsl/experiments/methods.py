@@ -1,0 +1,48 @@
+"""Methods by the names that recipes use."""
+
+from collections.abc import Callable
+
+from rszsl.errors import TrainingError
+from rszsl.zsl.problem import Method
+
+
+def build_method(name: str) -> Method:
+    """Build a method by name; `shuffled NAME` is its control.
+
+    Raises:
+        TrainingError: for an unknown name.
+    """
+    if name.startswith("shuffled "):
+        from rszsl.zsl.baselines.controls import Shuffled
+
+        return Shuffled(build_method(name.removeprefix("shuffled ")))
+    builders = _builders()
+    if name not in builders:
+        raise TrainingError(f"no method {name!r}; there are {', '.join(builders)}, and `shuffled NAME` of each")
+    return builders[name]()
+
+
+def _builders() -> dict[str, Callable[[], Method]]:
+    from rszsl.zsl.baselines.ale import Bilinear
+    from rszsl.zsl.baselines.controls import Chance
+    from rszsl.zsl.baselines.eszsl import Eszsl
+    from rszsl.zsl.baselines.fusion import Fusion
+    from rszsl.zsl.baselines.nearest import NearestRow
+    from rszsl.zsl.baselines.prompt import Prompt
+    from rszsl.zsl.baselines.prototypes import Prototypes
+    from rszsl.zsl.baselines.sae import Sae
+    from rszsl.zsl.dsva.frozen import frozen_methods
+
+    methods: list[Method] = [
+        Chance(),
+        Prompt(),
+        NearestRow(),
+        Fusion(),
+        Eszsl(),
+        Sae(),
+        Bilinear("ale"),
+        Bilinear("devise"),
+        Prototypes(),
+        *frozen_methods(),
+    ]
+    return {method.name: (lambda built=method: built) for method in methods}

@@ -1,0 +1,80 @@
+"""What a benchmark runs over, read from TOML."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rszsl.errors import TrainingError
+
+
+@dataclass(frozen=True, slots=True)
+class DataRecipe:
+    """One data set of a benchmark.
+
+    Attributes:
+        name: of its layout, which is its folder under the data root.
+        splits: (seen, unseen) numbers of classes.
+    """
+
+    name: str
+    splits: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkRecipe:
+    """A benchmark over frozen features.
+
+    Attributes:
+        path: of the recipe.
+        results: folder of the result files.
+        seeds: of class splits, and of everything random in a run.
+        tower: folder of a CLIP vision tower.
+        cache: folder of its features, one folder a data set; made where they are missing.
+        grid: patches a side that tokens are pooled to.
+        text_vectors: table of text vectors, for class and attribute names.
+        data: the data sets.
+        methods: (name of the method, kinds of rows).
+    """
+
+    path: Path
+    results: Path
+    seeds: tuple[int, ...]
+    tower: Path
+    cache: Path
+    grid: int
+    text_vectors: Path
+    data: tuple[DataRecipe, ...]
+    methods: Mapping[str, tuple[str, ...]]
+
+
+def read_recipe(path: Path) -> BenchmarkRecipe:
+    """Read a recipe; its paths are relative to the working directory.
+
+    Raises:
+        TrainingError: where it is no TOML, or a key is missing, unknown or of a wrong kind.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as err:
+        raise TrainingError(f"cannot read the recipe {path}: {err}") from err
+    try:
+        return _recipe(path, raw)
+    except (KeyError, TypeError, ValueError) as err:
+        raise TrainingError(f"the recipe {path} has a missing, unknown or wrong key: {err}") from err
+
+
+def _recipe(path: Path, raw: Mapping[str, Any]) -> BenchmarkRecipe:
+    tower = raw["tower"]
+    return BenchmarkRecipe(
+        path=path,
+        results=Path(raw["results"]),
+        seeds=tuple(int(seed) for seed in raw["seeds"]),
+        tower=Path(tower["folder"]),
+        cache=Path(tower["cache"]),
+        grid=int(tower["grid"]),
+        text_vectors=Path(raw["text_vectors"]),
+        data=tuple(DataRecipe(d["name"], tuple((int(s), int(u)) for s, u in d["splits"])) for d in raw["data"]),
+        methods={str(name): tuple(str(kind) for kind in kinds) for name, kinds in raw["methods"].items()},
+    )
