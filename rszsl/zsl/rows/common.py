@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rszsl.errors import TrainingError
-from rszsl.zsl.data.layouts import close_names
+from rszsl.zsl.data.names import close_names
 from rszsl.zsl.problem import ClassTable
 
 Floats = NDArray[np.float32]
