@@ -59,6 +59,17 @@ def check_known(classes: Sequence[str], known: Sequence[str], source: str) -> No
         raise TrainingError(f"{source} has no row for {listed}; rename the class or take other rows")
 
 
+def check_rows(table: ClassTable, classes: Sequence[str]) -> None:
+    """Make sure that rows and images are of the same classes.
+
+    Raises:
+        TrainingError: naming the classes that have images and no row, or a row and no image.
+    """
+    check_known(classes, table.names, "the table of class rows")
+    if idle := sorted(set(table.names) - set(classes)):
+        raise TrainingError(f"there are rows but no images of {', '.join(map(repr, idle))}; leave their rows out")
+
+
 def attribute_words(name: str) -> str:
     """Turn a column name into words that have a meaning: `has_narrow_water_flow` -> "narrow water flow"."""
     return re.sub("^(has|is) ", "", name.replace("_", " ").strip().lower())
