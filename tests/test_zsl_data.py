@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from rszsl.errors import TrainingError
+from rszsl.zsl.data.check import check_images, leave_out, read_leave_out, readable
 from rszsl.zsl.data.folders import ImageSet
-from rszsl.zsl.data.layouts import canonical_name, find_layout, layouts, read_folder, read_images, read_table
-from rszsl.zsl.data.splits import draw_classes, draw_images
+from rszsl.zsl.data.layouts import find_layout, layouts, read_folder, read_images, read_table
+from rszsl.zsl.data.names import canonical_name
+from rszsl.zsl.data.splits import ClassSplit, ImageSplit, draw_classes, draw_images, read_split
 
 
 def paint(path: Path, seed=0, size=(16, 16)):
@@ -159,3 +161,91 @@ def test_splits_divide_classes_and_images(seen, unseen, seed, images):
 def test_image_sets_know_their_classes():
     images = ImageSet("x", Path("/r"), (Path("/r/a/1.png"), Path("/r/b/1.png")), ("b", "a"), ("train", "test"))
     assert (images.classes, len(images), images.take([1]).parts) == (("a", "b"), 2, ("test",))
+
+
+def test_a_class_or_an_image_in_two_parts_is_refused():
+    with pytest.raises(TrainingError, match="'b' is in two parts"):
+        ClassSplit(("a", "b"), ("c",), ("b",))
+    with pytest.raises(TrainingError, match="an unseen one"):
+        ClassSplit(("a", "b"), ("c",), ())
+    ids = [np.array([i]) for i in range(5)]
+    with pytest.raises(TrainingError, match="image 3 is in two parts"):
+        ImageSplit(*ids[:4], np.array([3, 4]))
+
+
+TOML_SPLIT = 'seen = ["Port", "a", "b", "c"]\nvalidation = ["c"]\nunseen = ["d"]\n'
+CSV_SPLIT = "class,part\nPort,seen\na,seen\nb,seen\nc,validation\nd,unseen\n"
+
+
+@pytest.mark.parametrize(("name", "text"), [("s.toml", TOML_SPLIT), ("s.csv", CSV_SPLIT)])
+def test_published_splits_are_read(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    assert read_split(tmp_path / name, ["a", "b", "c", "d", "harbor"]) == ClassSplit(
+        ("a", "b", "harbor"), ("c",), ("d",)
+    )
+
+
+def test_a_split_file_without_validation_draws_it(tmp_path):
+    (tmp_path / "s.toml").write_text('seen = ["a", "b", "c", "d", "e"]\nunseen = ["f"]\n')
+    split = read_split(tmp_path / "s.toml", list("abcdef"), seed=1)
+    assert (split.seen, len(split.validation), split.unseen) == (tuple("abcde"), 2, ("f",))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('seen = ["a", "b"]\nvalidation = ["c"]\nunseen = ["b"]\n', "'b' is in two parts"),
+        ('seen = ["a", "haven"]\nvalidation = ["c"]\nunseen = ["b"]\n', r"have no image: 'haven'"),
+        ('seen = ["a", "b"]\ntest = ["c"]\nunseen = ["b"]\n', "says 'test'"),
+        ('seen = ["a", "b"]\n', "lists too little"),
+        ("seen = a, b", "is no class split"),
+    ],
+)
+def test_a_bad_split_file_is_refused(tmp_path, text, message):
+    (tmp_path / "s.toml").write_text(text)
+    with pytest.raises(TrainingError, match=message):
+        read_split(tmp_path / "s.toml", ["a", "b", "c", "harbor"])
+
+
+def test_published_parts_are_kept():
+    labels = ["a"] * 6 + ["b"] * 6 + ["c"] * 6 + ["u"] * 2
+    parts = (["train"] * 4 + ["test"] * 2) * 3 + ["test", "train"]
+    ids = draw_images(labels, ClassSplit(("a", "b"), ("c",), ("u",)), 3, parts)
+    assert ids.seen_test.tolist() == [4, 5, 10, 11, 16, 17]
+    assert ids.unseen_test.tolist() == [18, 19]
+    with pytest.raises(TrainingError, match="'b' has 6 images to train on and 0 to test"):
+        draw_images(labels, ClassSplit(("a", "b"), ("c",), ("u",)), 3, ["train", "test"] * 3 + ["train"] * 14)
+
+
+def test_a_class_without_enough_images_is_named():
+    with pytest.raises(TrainingError, match="'b' has 3 images"):
+        draw_images(["a"] * 9 + ["b"] * 3 + ["c"] * 9 + ["u"], ClassSplit(("a", "b"), ("c",), ("u",)), 0)
+
+
+def test_corrupt_images_are_counted_and_named(make_folder):
+    root = make_folder(["a", "b"], images=3)
+    (root / "a" / "1.png").write_bytes((root / "a" / "1.png").read_bytes()[:200])
+    (root / "b" / "9.jpg").write_text("no image")
+    left, check = readable(read_folder(root))
+    assert (check.files, check.images, len(left)) == (("a/1.png", "b/9.jpg"), 7, 5)
+    assert str(check).startswith("2 of 7 images cannot be read and are left out: a/1.png (")
+    assert str(root) not in str(check)
+    assert str(check_images(left)) == "all 5 images can be read"
+    for file in ("0.png", "2.png"):
+        (root / "a" / file).write_text("")
+    with pytest.raises(TrainingError, match="no image of the class 'a' can be read"):
+        readable(read_folder(root))
+
+
+def test_images_are_left_out_by_list(make_folder, tmp_path):
+    images = read_folder(make_folder(["a", "b"], images=2))
+    (tmp_path / "list.txt").write_text("a/0.png\n\nelsewhere/3.png\n")
+    (tmp_path / "pairs.csv").write_text("a,b,leave_out\nx.png,b/1.png,b/1.png\ny.png,b/1.png,b/1.png\n")
+    assert leave_out(images, read_leave_out(tmp_path / "list.txt")).files == ("a/1.png", "b/0.png", "b/1.png")
+    assert read_leave_out(tmp_path / "pairs.csv") == ("b/1.png",)
+    with pytest.raises(TrainingError, match="no image to leave out is in"):
+        leave_out(images, ["c/0.png"])
+    with pytest.raises(TrainingError, match="every image of the class 'a'"):
+        leave_out(images, ["a/0.png", "a/1.png"])
+    with pytest.raises(TrainingError, match="cannot read which images"):
+        read_leave_out(tmp_path / "none.txt")

@@ -1,6 +1,5 @@
 """What the teacher says of attributes: their scores, and class rows (METHOD A). None is labelled by hand."""
 
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,20 +11,6 @@ from rszsl.model.text import unit
 Floats = NDArray[np.float32]
 ATTRIBUTES_SOURCE = Path(__file__).with_name("attributes.toml")
 BACKGROUND_SOURCE = Path(__file__).with_name("background.txt")
-
-
-@dataclass(frozen=True, slots=True)
-class Attribute:
-    """One thing to look for; `phrase` is what its text vector is made of."""
-
-    name: str
-    family: str
-    phrase: str
-
-
-def read_attributes(path: Path = ATTRIBUTES_SOURCE) -> tuple[Attribute, ...]:
-    """Read the vocabulary of attributes."""
-    return tuple(Attribute(**entry) for entry in tomllib.loads(path.read_text(encoding="utf-8"))["attribute"])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

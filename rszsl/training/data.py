@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
-from rszsl.zsl.data.folders import class_folders, image_files, plain_name
+from rszsl.zsl.data.folders import class_folders, image_files
+from rszsl.zsl.data.names import plain_name
 
 
 @dataclass(frozen=True, slots=True)

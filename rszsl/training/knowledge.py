@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 
 from rszsl.model.text import AttributeText, unit, words_of
 from rszsl.training.attributes import (
-    Attribute,
+    ATTRIBUTES_SOURCE,
     AttributeScale,
     class_means,
     fit_scale,
-    read_attributes,
     ridge_projection,
 )
 from rszsl.training.data import LabelledImage, list_images
@@ -23,6 +22,7 @@ from rszsl.training.teacher import cache_embeddings
 from rszsl.training.textside import TextSpace, build_text_side, read_places
 from rszsl.zsl.rows.bridge import ImageBridge, fit_bridge
 from rszsl.zsl.rows.vectors import phrase_vectors, read_anchors, read_known
+from rszsl.zsl.rows.vocabulary import Attribute, read_attributes
 
 Floats = NDArray[np.float32]
 Flags = NDArray[np.bool_]
@@ -76,7 +76,7 @@ def gather(recipe: Recipe, data: Path, log: Callable[[str], None]) -> Knowledge:
     train = seen & ~holdout
     space = build_text_side(recipe, data, [*split.test, *split.validation], log)
     embeddings = cache_embeddings(images, recipe.teachers.vision_tower, recipe.teachers.vision_cache, log=log)
-    attributes = read_attributes()
+    attributes = read_attributes(ATTRIBUTES_SOURCE)
     known = read_known(recipe.teachers.text_vectors)
     vectors = phrase_vectors([a.phrase for a in attributes], known, space.centre, space.encoder)
     names = phrase_vectors(split.seen, known, space.centre, space.encoder)

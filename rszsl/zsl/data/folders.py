@@ -2,7 +2,6 @@
 
 import csv
 import os
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -75,15 +74,6 @@ def data_root() -> Path:
     if not root.is_dir():
         raise TrainingError(f"no training data at {root}; set RSZSL_DATA to the folder that holds aid/, ucm/, …")
     return root
-
-
-def plain_name(folder: str) -> str:
-    """Turn a folder name into words: `DenseResidential` -> "dense residential".
-
-    A folder that is not CamelCase is only lower-cased, with underscores as spaces.
-    """
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", folder).replace("_", " ")
-    return words.lower().strip()
 
 
 def class_folders(root: Path) -> list[Path]:

@@ -1,18 +1,15 @@
 """Published data sets known by name: one canonical name for each class, however its folder is spelt."""
 
-import re
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 
 from rszsl.errors import TrainingError
-from rszsl.zsl.data.folders import PARTS, ImageSet, class_folders, image_files, plain_name, read_table_rows
+from rszsl.zsl.data.folders import PARTS, ImageSet, class_folders, image_files, read_table_rows
+from rszsl.zsl.data.names import CLASSES_FILE, canonical_name, close_names
 from rszsl.zsl.data.splits import USUAL_SPLITS
-
-CLASSES_FILE = Path(__file__).with_name("classes.toml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +37,6 @@ def layouts() -> dict[str, Layout]:
         name: Layout(name, entry["title"], tuple(sorted(entry["classes"])), USUAL_SPLITS.get(name, ()))
         for name, entry in listed.items()
     }
-
-
-def canonical_name(spelling: str) -> str:
-    """Give the one name of a class: `agricultural` -> "farmland", `denseresidential` -> "dense residential".
-
-    A spelling that no known set uses is only turned into plain words.
-    """
-    return _spellings().get(_key(spelling), plain_name(spelling))
 
 
 def find_layout(classes: Sequence[str]) -> Layout | None:
@@ -104,12 +93,6 @@ def read_images(source: Path, name: str | None = None) -> ImageSet:
     return read_table(source) if source.suffix.lower() == ".csv" else read_folder(source, name)
 
 
-def close_names(name: str, known: Sequence[str]) -> str:
-    """Say which known names look like one, for an error: " (close: harbor, harbor bridge)", or nothing."""
-    close = get_close_matches(name, known, n=3, cutoff=0.5)
-    return f" (close: {', '.join(close)})" if close else ""
-
-
 def _check_layout(root: Path, names: Sequence[str], wanted: str | None) -> None:
     if wanted is None:
         return
@@ -127,16 +110,3 @@ def _check_layout(root: Path, names: Sequence[str], wanted: str | None) -> None:
 def _order_by_name(names: Sequence[str]) -> tuple[list[int], list[int]]:
     order = sorted(range(len(names)), key=lambda i: names[i])
     return order, order[1:]
-
-
-@cache
-def _spellings() -> dict[str, str]:
-    listed = tomllib.loads(CLASSES_FILE.read_text(encoding="utf-8"))
-    every = {_key(name): name for entry in listed["layouts"].values() for name in entry["classes"]}
-    for name, others in listed["spellings"].items():
-        every |= {_key(other): name for other in (name, *others)}
-    return every
-
-
-def _key(spelling: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", spelling.lower())

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rszsl.errors import TrainingError
-from rszsl.zsl.data.layouts import close_names
+from rszsl.zsl.data.names import close_names
 from rszsl.zsl.problem import ClassTable
 
 Floats = NDArray[np.float32]
@@ -57,6 +57,17 @@ def check_known(classes: Sequence[str], known: Sequence[str], source: str) -> No
     if missing := sorted(set(classes) - set(known)):
         listed = ", ".join(f"{name!r}{close_names(name, known)}" for name in missing)
         raise TrainingError(f"{source} has no row for {listed}; rename the class or take other rows")
+
+
+def check_rows(table: ClassTable, classes: Sequence[str]) -> None:
+    """Make sure that rows and images are of the same classes.
+
+    Raises:
+        TrainingError: naming the classes that have images and no row, or a row and no image.
+    """
+    check_known(classes, table.names, "the table of class rows")
+    if idle := sorted(set(table.names) - set(classes)):
+        raise TrainingError(f"there are rows but no images of {', '.join(map(repr, idle))}; leave their rows out")
 
 
 def attribute_words(name: str) -> str:

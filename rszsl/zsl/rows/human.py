@@ -10,7 +10,7 @@ import numpy as np
 
 from rszsl.errors import TrainingError
 from rszsl.zsl.data.hashes import sha256_of
-from rszsl.zsl.data.layouts import canonical_name
+from rszsl.zsl.data.names import canonical_name
 from rszsl.zsl.problem import ClassTable
 from rszsl.zsl.rows.common import build_table, check_known
 
