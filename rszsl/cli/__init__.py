@@ -7,6 +7,7 @@ from itertools import pairwise
 import click
 
 from rszsl.cli.attributes import attributes_command
+from rszsl.cli.benchmark import benchmark_command
 from rszsl.cli.cached import embed_command, relabel_command, search_command
 from rszsl.cli.demo import demo_command
 from rszsl.cli.map import map_command
@@ -35,6 +36,7 @@ for _command in (
     attributes_command,
     models_group,
     demo_command,
+    benchmark_command,
 ):
     cli.add_command(_command)
 

@@ -22,7 +22,8 @@ DECAY_EVERY = 10
 class DsvaModule(lightning.LightningModule):
     """Trains the heads, and the tower where there is one.
 
-    A batch is `(x, truth)`: pixels (N, 3, P, P) with a tower, tokens (N, T, D) without; truth int64 (N,), row of `rows`.
+    A batch is `(x, truth)`: x pixels (N, 3, P, P) with a tower, tokens (N, T, D) without; truth int64 (N,), rows of
+    `rows`.
     """
 
     rows: Tensor
@@ -100,7 +101,7 @@ class DsvaModule(lightning.LightningModule):
         if self.anchors:
             weights = (self.heads.global_head.weight, self.heads.prototypes)
             terms.append(recipe.anchor * anchor_loss(weights, [a.to(self.device) for a in self.anchors]))
-        return torch.stack([term for term in terms]).sum()
+        return torch.stack(terms).sum()
 
     def _regression(self, scores: Tensor, wanted: Tensor) -> Tensor:
         # Centred rows have unit length; scores of unit spread are brought to it.

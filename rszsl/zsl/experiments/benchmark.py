@@ -4,14 +4,14 @@ import shlex
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from rszsl.zsl.data.splits import draw_classes
 from rszsl.zsl.experiments.features import data_key, open_dataset, prepare
-from rszsl.zsl.experiments.methods import build_method
+from rszsl.zsl.experiments.methods import build_method, parts_of
 from rszsl.zsl.experiments.protocol import evaluate
 from rszsl.zsl.experiments.recipe import BenchmarkRecipe
 from rszsl.zsl.experiments.results import (
@@ -36,9 +36,14 @@ class Task:
     key: ResultKey
     command: str
 
+    @property
+    def keys(self) -> set[ResultKey]:
+        """Of the records that it makes."""
+        return {replace(self.key, method=name) for name in parts_of(self.key.method)}
+
 
 def run_benchmark(recipe: BenchmarkRecipe, jobs: int, log: Callable[[str], None]) -> int:
-    """Run what has no record yet; returns how many records were made.
+    """Run what has no record yet; returns how many runs that were.
 
     Args:
         recipe: what to run.
@@ -50,24 +55,24 @@ def run_benchmark(recipe: BenchmarkRecipe, jobs: int, log: Callable[[str], None]
     """
     prepare(recipe, log)
     done = {key_of(record) for record in read_records(recipe.results)}
-    tasks = [task for task in _tasks(recipe) if task.key not in done]
+    tasks = [task for task in _tasks(recipe) if not done.issuperset(task.keys)]
     log(f"{len(tasks)} of {len(list(_tasks(recipe)))} runs to do")
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
         running = [pool.submit(run_task, task) for task in tasks]
         for count, future in enumerate(as_completed(running), start=1):
-            record = future.result()
-            _keep(recipe.results, record)
-            log(f"{count} of {len(tasks)}: {_line(record)}")
+            for record in future.result():
+                _keep(recipe.results, record)
+                log(f"{count} of {len(tasks)}: {_line(record)}")
     return len(tasks)
 
 
-def run_task(task: Task) -> dict[str, Any]:
-    """Run one method on one split and give its record."""
+def run_task(task: Task) -> list[dict[str, Any]]:
+    """Run one method on one split and give its records."""
     key, recipe = task.key, task.recipe
     started = time.monotonic()
     data = open_dataset(recipe, key.dataset, key.rows, aligned=key.method not in RAW_TOKENS)
     split = draw_classes(data.table.names, key.seen, key.unseen, key.seed)
-    outcome = evaluate(build_method(key.method), data, split, key.seed)
+    outcomes = evaluate(build_method(key.method), data, split, key.seed, parts_of(key.method))
     provenance = Provenance(
         command=task.command,
         data_sha256=data_key(recipe, key.dataset),
@@ -75,7 +80,7 @@ def run_task(task: Task) -> dict[str, Any]:
         git=git_revision(Path(__file__).parent),
         seconds=time.monotonic() - started,
     )
-    return Record(key, outcome, provenance).to_json()
+    return [Record(replace(key, method=name), outcome, provenance).to_json() for name, outcome in outcomes.items()]
 
 
 def _tasks(recipe: BenchmarkRecipe) -> Iterator[Task]:
@@ -83,7 +88,7 @@ def _tasks(recipe: BenchmarkRecipe) -> Iterator[Task]:
     for seed in recipe.seeds:
         for data in recipe.data:
             for seen, unseen in data.splits:
-                for method, kinds in recipe.methods.items():
+                for method, kinds in recipe.methods:
                     for rows in kinds:
                         key = ResultKey(data.name, seen, unseen, seed, method, rows, recipe.tower.name)
                         yield Task(recipe, key, command)

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +15,11 @@ from rszsl.zsl.experiments.protocol import Dataset
 from rszsl.zsl.experiments.recipe import BenchmarkRecipe
 from rszsl.zsl.problem import ClassTable, Features, Floats
 
+if TYPE_CHECKING:
+    from rszsl.model.text import PhraseEncoder
+
+TEXT_RIDGE = 0.3
+"""Penalty of the coefficients that rebuild a name from attributes, as in the recipe of the bundled model."""
 ALIGNED_FILE, RAW_FILE = "aligned-{grid}.npy", "tokens-{grid}.npy"
 
 
@@ -31,13 +38,14 @@ def prepare(recipe: BenchmarkRecipe, log: Callable[[str], None]) -> None:
             derive_tokens(features, tower.float(), folder / name.format(grid=recipe.grid), recipe.grid, aligned=aligned)
 
 
+@cache
 def open_dataset(recipe: BenchmarkRecipe, name: str, rows: str, *, aligned: bool) -> Dataset:
     """Open one data set with one kind of class rows.
 
     Args:
         recipe: names the caches.
         name: of the data set.
-        rows: `human`, `text`, `human+text` or `names`.
+        rows: `human`, `text` or `human+text`.
         aligned: tokens in the space of the embedding; else as the tower's last block gives them.
     """
     from rszsl.zsl.towers.cache import read_features
@@ -65,14 +73,27 @@ def data_key(recipe: BenchmarkRecipe, name: str) -> str:
 
 def name_vectors(phrases: tuple[str, ...], text_vectors: Path) -> Floats:
     """Give vectors of phrases in the space of the tower's embedding: float32 (n, E)."""
-    from rszsl.model.checkpoint import load_model
     from rszsl.zsl.rows.bridge import bridge_names
 
-    return bridge_names(phrases, text_vectors, load_model(device="cpu").text.encoder)
+    return bridge_names(phrases, text_vectors, phrase_encoder())
+
+
+@cache
+def phrase_encoder() -> "PhraseEncoder":
+    """The bundled model's text side, for phrases that have no vector of their own."""
+    from rszsl.model.checkpoint import load_model
+
+    return load_model(device="cpu").text.encoder
 
 
 def class_rows(images: ImageSet, table: str, kind: str, text_vectors: Path) -> ClassTable:
     """Give the rows of all classes of a set, with where their attributes' words lie.
+
+    Args:
+        images: name the classes.
+        table: which human table, by the name of its data set.
+        kind: `human`; `text`, names against a vocabulary of attributes; or `human+text`, both side by side.
+        text_vectors: table of text vectors.
 
     Raises:
         TrainingError: for an unknown kind.
@@ -80,21 +101,20 @@ def class_rows(images: ImageSet, table: str, kind: str, text_vectors: Path) -> C
     from rszsl.zsl.rows.combine import combine_rows
     from rszsl.zsl.rows.common import attribute_words
     from rszsl.zsl.rows.human import human_rows
-    from rszsl.zsl.rows.textual import text_rows
+    from rszsl.zsl.rows.textual import table_text, textual_rows
+    from rszsl.zsl.rows.vocabulary import bundled_attributes
 
-    def human() -> ClassTable:
-        rows = human_rows(images.classes, table, data_root() / "attributes")
-        words = tuple(attribute_words(name) for name in rows.attributes)
-        return replace(rows, anchors=name_vectors(words, text_vectors))
-
-    def text() -> ClassTable:
-        rows, phrases = text_rows(images.classes, text_vectors)
-        return replace(rows, anchors=name_vectors(phrases, text_vectors))
-
-    if kind == "human":
-        return human()
-    if kind == "text":
-        return text()
-    if kind == "human+text":
-        return combine_rows(human(), text())
-    raise TrainingError(f"no class rows of kind {kind!r}; there are human, text and human+text")
+    tables, words = [], []
+    for part in kind.split("+"):
+        if part == "human":
+            tables.append(human_rows(images.classes, table, data_root() / "attributes"))
+            words += [attribute_words(name) for name in tables[-1].attributes]
+        elif part == "text":
+            vocabulary = bundled_attributes()
+            text = table_text(text_vectors, phrase_encoder())
+            tables.append(textual_rows(images.classes, vocabulary, text, ridge=TEXT_RIDGE))
+            words += [attribute.phrase for attribute in vocabulary]
+        else:
+            raise TrainingError(f"no class rows of kind {kind!r}; there are human, text and human+text")
+    rows = tables[0] if len(tables) == 1 else combine_rows(tables)
+    return replace(rows, anchors=name_vectors(tuple(words), text_vectors))

@@ -32,6 +32,8 @@ def _builders() -> dict[str, Callable[[], Method]]:
     from rszsl.zsl.baselines.prototypes import Prototypes
     from rszsl.zsl.baselines.sae import Sae
     from rszsl.zsl.dsva.frozen import frozen_methods
+    from rszsl.zsl.mcfa.losses import CONTRASTIVE
+    from rszsl.zsl.mcfa.method import McfaMethod
 
     methods: list[Method] = [
         Chance(),
@@ -44,5 +46,20 @@ def _builders() -> dict[str, Callable[[], Method]]:
         Bilinear("devise"),
         Prototypes(),
         *frozen_methods(),
+        McfaMethod("paper"),
+        McfaMethod("rszsl"),
+        McfaMethod("rszsl", without=CONTRASTIVE),
     ]
     return {method.name: (lambda built=method: built) for method in methods}
+
+
+def parts_of(name: str) -> dict[str, str]:
+    """Give the rows of a table that one run of a method makes: name -> pattern of the settings in it."""
+    if name != "dsva rszsl":
+        return {name: ""}
+    return {
+        "dsva rszsl": "(local|global|both)$",
+        "dsva rszsl + names": "",
+        "dsva rszsl, prototypes only": "local$",
+        "dsva rszsl, global head only": "global$",
+    }

@@ -6,7 +6,8 @@ stands the oracle: the best that any setting reached on the test classes, as pub
 """
 
 import random
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from rszsl.errors import TrainingError
 from rszsl.zsl.data.splits import ClassSplit, ImageSplit, draw_images
-from rszsl.zsl.metrics import GAMMAS, Harmony, per_class_accuracy, stacking_curve
+from rszsl.zsl.metrics import Harmony, per_class_accuracy, stacking_curve
 from rszsl.zsl.problem import Candidate, ClassTable, Features, Indices, Method, Problem
 
 FOLDS = 3
@@ -102,8 +103,8 @@ def class_folds(seen: Sequence[str], unseen: Sequence[str], seed: int, folds: in
 
 
 def evaluate(
-    method: Method, data: Dataset, split: ClassSplit, seed: int, *, log: Callable[[str], None] = lambda _: None
-) -> Outcome:
+    method: Method, data: Dataset, split: ClassSplit, seed: int, parts: Mapping[str, str] | None = None
+) -> dict[str, Outcome]:
     """Choose on folds, learn again, look at the test images.
 
     Args:
@@ -111,23 +112,38 @@ def evaluate(
         data: images and rows.
         split: which classes are seen; its own validation classes are not used, the folds are.
         seed: of the division of the images, the folds and the method.
-        log: takes one line at a time.
+        parts: name of an outcome -> pattern of the settings that it may choose among; None: the method's name, all.
+
+    Raises:
+        TrainingError: where a pattern fits no setting, or scores are no numbers.
     """
     folds = [_fold_trials(method, data, fold, seed) for fold in class_folds(split.seen, split.unseen, seed)]
-    settings = [trial.setting for trial in folds[0]]
+    images = draw_images(data.labels, split, seed)
+    tests = _trials(method, data, images.train, (images.unseen_test, images.seen_test), split.seen, split.unseen, seed)
+    outcomes = {}
+    for name, pattern in (parts or {method.name: ""}).items():
+        within = [i for i, trial in enumerate(tests) if re.search(pattern, trial.setting)]
+        if not within:
+            raise TrainingError(f"no setting of {method.name!r} fits {pattern!r}; there is {tests[0].setting!r}, say")
+        outcomes[name] = choose([[fold[i] for i in within] for fold in folds], [tests[i] for i in within])
+    return outcomes
+
+
+def choose(folds: list[list[Trial]], tests: list[Trial]) -> Outcome:
+    """Choose a setting, and a gamma, on the folds; say what they reach on the test images.
+
+    Args:
+        folds: trials of each fold, in the order of `tests`.
+        tests: a trial a setting.
+    """
     accuracy = _mean_over([[trial.accuracy for trial in fold] for fold in folds])
     harmonic = _mean_over([[[p.harmonic for p in trial.curve] for trial in fold] for fold in folds])
     chosen = int(accuracy.argmax())
     gzsl, gamma = np.unravel_index(int(harmonic.argmax()), harmonic.shape)
-    log(
-        f"{method.name}: chose {settings[chosen]} ({accuracy[chosen]:.3f}); gzsl {settings[gzsl]} gamma {GAMMAS[gamma]:.2g}"
-    )
-    images = draw_images(data.labels, split, seed)
-    tests = _trials(method, data, images.train, (images.unseen_test, images.seen_test), split.seen, split.unseen, seed)
     return Outcome(
-        setting=settings[chosen],
+        setting=tests[chosen].setting,
         accuracy=tests[chosen].accuracy,
-        gzsl_setting=settings[gzsl],
+        gzsl_setting=tests[gzsl].setting,
         gzsl=tests[gzsl].curve[gamma],
         oracle_accuracy=max(trial.accuracy for trial in tests),
         oracle_harmonic=max(point.harmonic for trial in tests for point in trial.curve),

@@ -46,7 +46,7 @@ class BenchmarkRecipe:
     grid: int
     text_vectors: Path
     data: tuple[DataRecipe, ...]
-    methods: Mapping[str, tuple[str, ...]]
+    methods: tuple[tuple[str, tuple[str, ...]], ...]
 
 
 def read_recipe(path: Path) -> BenchmarkRecipe:
@@ -76,5 +76,5 @@ def _recipe(path: Path, raw: Mapping[str, Any]) -> BenchmarkRecipe:
         grid=int(tower["grid"]),
         text_vectors=Path(raw["text_vectors"]),
         data=tuple(DataRecipe(d["name"], tuple((int(s), int(u)) for s, u in d["splits"])) for d in raw["data"]),
-        methods={str(name): tuple(str(kind) for kind in kinds) for name, kinds in raw["methods"].items()},
+        methods=tuple((str(name), tuple(str(k) for k in kinds)) for name, kinds in raw["methods"].items()),
     )
