@@ -15,7 +15,7 @@ class MapOptions:
     """Options of one map. All have defaults that suit an 8-bit orthophoto.
 
     Attributes:
-        model: name of a bundled model, or a model folder.
+        model: a bundled model, a model with a card, a model folder, `hf:owner/name`, or `open_clip:ARCH/TAG`.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         batch_size: tiles that the model sees at once.
         bands: three bands (1-based) as red, green, blue, or one; None by colour interpretation.
@@ -27,6 +27,7 @@ class MapOptions:
         min_confidence: a tile whose best class is less sure is `other`, 0..1; None takes the model's.
         aoi: vector file; only tiles whose cell overlaps it are planned.
         cache: keeps what the model said of each tile; read where it is there and fits, else written.
+        trust_pickle: read weights of the model that come as a pickle, too.
         format: one of `FORMAT_NAMES`.
         overwrite: replace an existing output.
     """
@@ -43,6 +44,7 @@ class MapOptions:
     min_confidence: float | None = None
     aoi: Path | None = None
     cache: Path | None = None
+    trust_pickle: bool = False
     format: str = "gpkg"
     overwrite: bool = False
 

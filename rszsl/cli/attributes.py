@@ -2,14 +2,14 @@
 
 import click
 
-from rszsl.cli.options import MODEL_OPTIONS, options_of
+from rszsl.cli.options import MODEL_OPTIONS, TRUST_OPTION, options_of
 
 
 @click.command("attributes")
 @click.argument("name")
 @click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, help="How many, from either end.")
-@options_of(MODEL_OPTIONS[:2])
-def attributes_command(name: str, top: int, model: str, device: str) -> None:
+@options_of((*MODEL_OPTIONS[:2], TRUST_OPTION))
+def attributes_command(name: str, top: int, model: str, device: str, trust_pickle: bool) -> None:
     """Print the attribute row of NAME: what speaks for it and what speaks against it.
 
     A tile's similarity is the sum, over all attributes, of what the tile shows times these weights.
@@ -17,9 +17,14 @@ def attributes_command(name: str, top: int, model: str, device: str) -> None:
     import numpy as np
 
     from rszsl.classes import parse_classes
+    from rszsl.errors import ModelError
     from rszsl.model.checkpoint import load_model
 
-    loaded = load_model(model, device=device)
+    loaded = load_model(model, device=device, trust_pickle=trust_pickle)
+    if not loaded.attribute_names:
+        raise ModelError(
+            f"{model} names no attributes: it compares whole embeddings; use rszsl annotate with a vocabulary"
+        )
     (one,) = parse_classes(name.replace(",", " "))
     rows = loaded.class_rows((one,))
     if rows.notes[0]:

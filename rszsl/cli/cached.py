@@ -13,6 +13,7 @@ from rszsl.cli.options import (
     PROGRESS_OPTIONS,
     SCENE_OPTIONS,
     TILE_OPTIONS,
+    TRUST_OPTION,
     classes_from,
     options_of,
     parse_bands,
@@ -25,6 +26,7 @@ CACHE_ARGUMENT = click.argument("cache", type=click.Path(path_type=Path))
 MODEL_OF_CACHE = (
     click.option("--model", help="The model that made the cache; default: the one that it names."),
     MODEL_OPTIONS[1],
+    TRUST_OPTION,
 )
 
 

@@ -68,7 +68,7 @@ def map_command(
 
     for path in targets.values():
         check_output(path, overwrite=chosen.overwrite)
-    model = load_model(chosen.model, device=chosen.device)
+    model = load_model(chosen.model, device=chosen.device, trust_pickle=chosen.trust_pickle)
     failed = 0
     with progress_for(progress, quiet=quiet) as reporter:
         for scene, path in targets.items():

@@ -20,10 +20,19 @@ CLASS_OPTIONS = (
         help='A class a line: "name" or "name: synonym, synonym"; # starts a comment.',
     ),
 )
+TRUST_OPTION = click.option(
+    "--trust-pickle", is_flag=True, help="Read weights that come as a pickle (weights_only), if you trust their source."
+)
 MODEL_OPTIONS = (
-    click.option("--model", default=DEFAULT_MODEL, show_default=True, help="A bundled model, or a model folder."),
+    click.option(
+        "--model",
+        default=DEFAULT_MODEL,
+        show_default=True,
+        help="A model of `rszsl models list`, a folder, hf:owner/name[@revision] or open_clip:ARCH/TAG.",
+    ),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps."),
     click.option("--batch-size", type=int, default=32, show_default=True, help="Tiles that the model sees at once."),
+    TRUST_OPTION,
 )
 SCENE_OPTIONS = (
     click.option("--bands", metavar="R,G,B", help="Three bands (from 1) as red, green, blue, or one."),

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from rszsl.classes import ClassName
 from rszsl.errors import ModelError
@@ -11,12 +13,59 @@ from rszsl.labels.calibrate import Calibrator
 from rszsl.model.card import ModelCard
 from rszsl.model.dsva import Dsva
 from rszsl.model.encoder import ClassRows, Encoded, Floats
+from rszsl.model.preprocess import Bytes, Preprocess, fit_images, normalise
 from rszsl.model.text import AttributeText
 
 
+class Model(Protocol):
+    """What the pipeline needs of any model; both an `Encoder` and a `TextSide`."""
+
+    @property
+    def card(self) -> ModelCard:
+        """What it is."""
+        ...
+
+    @property
+    def attribute_names(self) -> tuple[str, ...]:
+        """K names, in the order of every row; () where the rows are no attributes, and none is then reported."""
+        ...
+
+    @property
+    def background_rows(self) -> Floats:
+        """float32 (B, K), unit rows of what anything may show."""
+        ...
+
+    @property
+    def calibrator(self) -> Calibrator:
+        """Constants of the presence probability."""
+        ...
+
+    @property
+    def min_confidence(self) -> float:
+        """The confidence below which a tile is `other`, unless the user says otherwise."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """Where the network runs, as `cpu` or `cuda:0`."""
+        ...
+
+    def encode(self, tiles: Floats) -> Encoded:
+        """Encode float32 (N, 3, P, P) in 0..1, P = the card's `input_px`, RGB order."""
+        ...
+
+    def encode_images(self, images: Sequence[Bytes]) -> Encoded:
+        """Encode whole images, uint8 (H, W, 3) each, RGB, resized and cropped as the model's own processor does."""
+        ...
+
+    def class_rows(self, classes: Sequence[ClassName]) -> ClassRows:
+        """Give one row for each class, in the space of `Encoded.attributes`."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class Model:
-    """A loaded model; both an `Encoder` and a `TextSide`.
+class DsvaModel:
+    """A loaded DSVA model.
 
     Attributes:
         card: what it is.
@@ -49,22 +98,42 @@ class Model:
         """Where the network runs, as `cpu` or `cuda:0`."""
         return str(self.torch_device)
 
+    @property
+    def preprocess(self) -> Preprocess:
+        """How whole images become tiles: short side to the input size, centre crop."""
+        side = self.card.input_px
+        return Preprocess("shortest", side, side, self.card.mean, self.card.std)
+
     def encode(self, tiles: Floats) -> Encoded:
         """Encode float32 (N, 3, P, P) in 0..1, P = the card's `input_px`, RGB order.
 
         Raises:
             ModelError: where the tiles have another shape.
         """
-        side = self.card.input_px
-        if tiles.ndim != 4 or tiles.shape[1:] != (3, side, side):
-            raise ModelError(f"{self.card.name} wants tiles (N, 3, {side}, {side}), got {tiles.shape}")
-        mean = torch.tensor(self.card.mean, device=self.torch_device)[:, None, None]
-        std = torch.tensor(self.card.std, device=self.torch_device)[:, None, None]
-        with torch.inference_mode():
-            pixels = (torch.from_numpy(tiles).to(self.torch_device) - mean) / std
-            out = self.network(pixels.contiguous(memory_format=torch.channels_last))
-        return Encoded(out.embedding.cpu().numpy(), out.attributes.cpu().numpy())
+        return self._run(torch.from_numpy(check_tiles(tiles, self.card)).to(self.torch_device))
+
+    def encode_images(self, images: Sequence[Bytes]) -> Encoded:
+        """Encode whole images, uint8 (H, W, 3) each, RGB."""
+        return self._run(fit_images(images, self.preprocess, self.torch_device))
 
     def class_rows(self, classes: Sequence[ClassName]) -> ClassRows:
         """Give one attribute row for each class; see `AttributeText.class_rows`."""
         return self.text.class_rows(classes)
+
+    def _run(self, pixels: Tensor) -> Encoded:
+        with torch.inference_mode():
+            normal = normalise(pixels, self.preprocess)
+            out = self.network(normal.contiguous(memory_format=torch.channels_last))
+        return Encoded(out.embedding.cpu().numpy(), out.attributes.cpu().numpy())
+
+
+def check_tiles(tiles: Floats, card: ModelCard) -> Floats:
+    """Refuse tiles of another shape than the card's.
+
+    Raises:
+        ModelError: naming both shapes.
+    """
+    side = card.input_px
+    if tiles.ndim != 4 or tiles.shape[1:] != (3, side, side):
+        raise ModelError(f"{card.name} wants tiles (N, 3, {side}, {side}), got {tiles.shape}")
+    return tiles

@@ -68,13 +68,8 @@ def read_card(path: Path) -> ModelCard:
     Raises:
         ModelError: where it is missing, no TOML, or a key is missing or of a wrong kind.
     """
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as err:
-        raise ModelError(f"{path.parent} is no model folder: it has no {CARD_FILE}") from err
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as err:
-        raise ModelError(f"cannot read the model card {path}: {err}; fetch the model again") from err
-    card = _Keys(path, raw)
+    raw = read_toml(path)
+    card = Keys(path, raw)
     calibrator = card.table("calibrator")
     if (kind := calibrator.get("kind", str)) != "logistic":
         raise ModelError(f'{path}: calibrator kind "{kind}" is unknown to this rszsl (knows: logistic); upgrade rszsl')
@@ -102,13 +97,31 @@ def read_card(path: Path) -> ModelCard:
     )
 
 
-class _Keys:
-    """One table of the card, whose reads fail with the key's name."""
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a card as it stands.
+
+    Raises:
+        ModelError: where it is missing or no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as err:
+        raise ModelError(f"{path.parent} is no model folder: it has no {CARD_FILE}") from err
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as err:
+        raise ModelError(f"cannot read the model card {path}: {err}; fetch the model again") from err
+
+
+class Keys:
+    """One table of a card, whose reads fail with the key's name."""
 
     def __init__(self, path: Path, table: Mapping[str, Any], prefix: str = "") -> None:
         self._path, self._table, self._prefix = path, table, prefix
 
+    def __contains__(self, key: str) -> bool:
+        return key in self._table
+
     def get(self, key: str, kind: type[T]) -> T:
+        """A value of a kind."""
         if key not in self._table:
             raise ModelError(f"{self._path} lacks {self._prefix}{key}; the model folder is not whole, fetch it again")
         value = self._table[key]
@@ -116,18 +129,22 @@ class _Keys:
             raise ModelError(f"{self._path}: {self._prefix}{key} is {value!r}, not {kind.__name__}")
         return value
 
-    def table(self, key: str) -> "_Keys":
-        return _Keys(self._path, self.get(key, dict), f"{self._prefix}{key}.")
+    def table(self, key: str) -> "Keys":
+        """A table within."""
+        return Keys(self._path, self.get(key, dict), f"{self._prefix}{key}.")
 
     def number(self, key: str) -> float:
+        """A number, whole or not."""
         value = self._table.get(key)
         return float(self.get(key, int)) if isinstance(value, int) else self.get(key, float)
 
     def triple(self, key: str) -> tuple[float, float, float]:
+        """Three numbers."""
         values = self.get(key, list)
         if len(values) != 3 or not all(isinstance(v, int | float) for v in values):
             raise ModelError(f"{self._path}: {self._prefix}{key} is {values!r}, not three numbers")
         return (float(values[0]), float(values[1]), float(values[2]))
 
     def strings(self, keys: tuple[str, ...]) -> dict[str, str]:
+        """Texts by key, all of them there."""
         return {key: self.get(key, str) for key in keys}

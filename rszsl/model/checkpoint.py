@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from rszsl.errors import ModelError
 from rszsl.model.backbone import fold_batch_norms, trunk_of
-from rszsl.model.bundle import Model
+from rszsl.model.bundle import DsvaModel, Model
 from rszsl.model.card import (
     ATTRIBUTES_FILE,
     BACKGROUND_FILE,
@@ -25,6 +25,8 @@ from rszsl.model.card import (
 from rszsl.model.device import parse_device
 from rszsl.model.dsva import Dsva, Shape
 from rszsl.model.encoder import Floats
+from rszsl.model.hub.card import card_names, find_card, is_hub_card, read_hub_card
+from rszsl.model.hub.source import parse_source
 from rszsl.model.text import AttributeText, PhraseEncoder, PhraseTables
 from rszsl.options import DEFAULT_MODEL
 
@@ -37,40 +39,71 @@ MODEL_FOLDERS = (_PACKAGE / "bundled_models", _PACKAGE.parent / "models")
 
 def list_models() -> tuple[str, ...]:
     """Names of the bundled models."""
-    cards = [card for folder in MODEL_FOLDERS for card in folder.glob(f"*/{CARD_FILE}")]
-    return tuple(sorted({card.parent.name for card in cards}))
+    return tuple(name for name in list_cards() if not is_hub_card(find_model(name) / CARD_FILE))
+
+
+def list_cards() -> tuple[str, ...]:
+    """Names of all models with a card: bundled, to be fetched, and the user's own."""
+    return card_names(MODEL_FOLDERS)
 
 
 def find_model(name_or_path: str) -> Path:
-    """Find the folder of a model by the name of a bundled one, or by path.
+    """Find the folder of a model's card by the name of a model, or by path.
 
     Raises:
         ModelError: where there is none.
     """
-    candidates = [folder / name_or_path for folder in MODEL_FOLDERS] + [Path(name_or_path)]
-    for folder in candidates:
-        if (folder / CARD_FILE).is_file():
-            return folder
+    if (folder := find_card(name_or_path, MODEL_FOLDERS)) is not None:
+        return folder
     if Path(name_or_path).is_dir():
-        raise ModelError(f"{name_or_path} is no model folder: it has no {CARD_FILE}")
+        raise ModelError(
+            f"{name_or_path} is no model folder: it has no {CARD_FILE}, config.json or open_clip_config.json"
+        )
     known = ", ".join(list_models()) or "none"
-    raise ModelError(f'no model "{name_or_path}"; give one of the bundled models ({known}) or a model folder')
+    cards = ", ".join(name for name in list_cards() if name not in list_models()) or "none"
+    raise ModelError(
+        f'no model "{name_or_path}"; give one of the bundled models ({known}), one that can be fetched ({cards}), '
+        "a model folder, hf:owner/name or open_clip:ARCH/TAG"
+    )
 
 
-def load_model(name_or_path: str = DEFAULT_MODEL, *, device: str = "auto") -> Model:
+def load_model(name_or_path: str = DEFAULT_MODEL, *, device: str = "auto", trust_pickle: bool = False) -> Model:
     """Load a model, after checking that its files are those that its card names.
 
+    Args:
+        name_or_path: a bundled model, a model with a card, a folder (rszsl, transformers or open_clip layout),
+            `hf:owner/name[@revision]`, or `open_clip:ARCH/TAG` or `open_clip:ARCH/path/to/weights`.
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        trust_pickle: read weights that come as a pickle, too.
+
     Raises:
-        ModelError: where it cannot be found, is damaged, needs a newer rszsl, or the device is not there.
+        ModelError: where it cannot be found or fetched, is damaged, needs a newer rszsl, or the device is not there.
     """
     torch_device = parse_device(device)
-    folder = find_model(name_or_path)
+    folder = find_card(name_or_path, MODEL_FOLDERS)
+    if folder is None and (source := parse_source(name_or_path)) is not None:
+        from rszsl.model.hub.load import load_clip
+
+        name = str(source.folder) if source.folder else name_or_path
+        return load_clip(source, name, None, torch_device, trust_pickle=trust_pickle)
+    folder = folder or find_model(name_or_path)
+    if is_hub_card(folder / CARD_FILE):
+        from rszsl.model.hub.load import load_clip
+
+        hub = read_hub_card(folder / CARD_FILE)
+        return load_clip(hub.source, hub.name, hub, torch_device, trust_pickle=trust_pickle)
+    return _load_dsva(folder, torch_device)
+
+
+def _load_dsva(folder: Path, device: torch.device) -> DsvaModel:
     card = read_card(folder / CARD_FILE)
     if card.architecture != "dsva":
-        raise ModelError(f'{card.path}: architecture "{card.architecture}" is unknown to this rszsl (knows: dsva)')
+        raise ModelError(
+            f'{card.path}: architecture "{card.architecture}" is unknown to this rszsl (knows: dsva, clip)'
+        )
     check_files(card)
     try:
-        return _assemble(card, torch_device)
+        return _assemble(card, device)
     except (KeyError, TypeError, RuntimeError, ValueError, SafetensorError) as err:
         raise ModelError(f"{folder} does not fit this rszsl ({err}); upgrade rszsl or fetch the model again") from err
 
@@ -94,7 +127,7 @@ def check_files(card: ModelCard) -> None:
             )
 
 
-def _assemble(card: ModelCard, device: torch.device) -> Model:
+def _assemble(card: ModelCard, device: torch.device) -> DsvaModel:
     folder = card.path.parent
     tensors = load_file(folder / WEIGHTS_FILE)
     names = _attribute_names(folder / ATTRIBUTES_FILE)
@@ -109,7 +142,7 @@ def _assemble(card: ModelCard, device: torch.device) -> Model:
     text = _text_side(folder, {k: v.float().numpy() for k, v in tensors.items() if not k.startswith(NETWORK_PREFIX)})
     phrases = (folder / BACKGROUND_FILE).read_text(encoding="utf-8").splitlines()
     background = np.stack([text.text_row(phrase) for phrase in phrases if phrase.strip()])
-    return Model(card, names, background, text, network, device)
+    return DsvaModel(card, names, background, text, network, device)
 
 
 def _attribute_names(file: Path) -> tuple[str, ...]:

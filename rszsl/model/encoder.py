@@ -19,7 +19,7 @@ class Encoded:
     Attributes:
         embedding: float32 (N, D), rows of unit length.
         attributes: float32 (N, K), rows of unit length, so that `attributes @ row` is a cosine and its K
-            products are the contributions that add up to it.
+            products are the contributions that add up to it. A model without attributes gives its embedding.
     """
 
     embedding: Floats
@@ -37,6 +37,11 @@ class ClassRows:
 
     rows: Floats
     notes: tuple[str | None, ...]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the notes say, each once."""
+        return tuple(dict.fromkeys(note for note in self.notes if note))
 
 
 class Encoder(Protocol):

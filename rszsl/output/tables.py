@@ -23,7 +23,10 @@ DECIMALS = 6
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """Words behind the numbers of a `SceneLabels`: classes, their warnings, attributes."""
+    """Words behind the numbers of a `SceneLabels`: classes, their warnings, attributes.
+
+    `attributes` is empty for a model that names none; the attribute columns are then null.
+    """
 
     classes: tuple[str, ...]
     class_notes: tuple[str | None, ...]
@@ -57,9 +60,10 @@ def tile_table(labels: SceneLabels, grid: Grid, cells: NDArray[np.object_], word
     }
     for rank in range(1, RANKS):
         columns |= {f"class_{rank + 1}": names[rank], f"confidence_{rank + 1}": _real(confidence[:, rank])}
+    named = labelled & bool(words.attributes)
     for rank in range(RANKS):
-        columns[f"attribute_{rank + 1}"] = _names(words.attributes, np.where(labelled, labels.attribute[:, rank], -1))
-        columns[f"contribution_{rank + 1}"] = _real(np.where(labelled, labels.contribution[:, rank], np.nan))
+        columns[f"attribute_{rank + 1}"] = _names(words.attributes, np.where(named, labels.attribute[:, rank], -1))
+        columns[f"contribution_{rank + 1}"] = _real(np.where(named, labels.contribution[:, rank], np.nan))
     columns["valid_fraction"] = _real(labels.valid_fraction)
     columns["note"] = _notes(labels, words)
     columns[GEOMETRY] = pa.array(shapely.to_wkb(cells), type=pa.binary())

@@ -50,7 +50,7 @@ def embed_scene(
     chosen = MapOptions(**options)
     path = Path(cache) if cache is not None else default_cache(str(scene))
     check_output(path, overwrite=chosen.overwrite, option="--cache")
-    loaded = loaded_model(model, chosen.model, chosen.device)
+    loaded = loaded_model(model, chosen.model, chosen)
     told, plan = progress or Silent(), plan_scene(str(scene), loaded.card, chosen)
     told.start(str(scene), len(plan.sampler))
     for warning in plan.warnings:
@@ -82,7 +82,7 @@ def relabel(
         output: as in `map_scene`.
         model: as in `map_scene`; it must be the one of the cache.
         progress: as in `map_scene`.
-        **options: `min_confidence`, `format`, `overwrite`, `device`.
+        **options: `min_confidence`, `format`, `overwrite`, `device`, `trust_pickle`.
 
     Raises:
         CacheError: where the cache is damaged or of another model.
@@ -94,12 +94,11 @@ def relabel(
     wanted = as_classes(classes)
     path = Path(output) if output is not None else default_output(key.scene, chosen.format)
     check_output(path, overwrite=chosen.overwrite)
-    loaded, told = _model_of(opened, model, chosen.device), progress or Silent()
+    loaded, told = _model_of(opened, model, chosen), progress or Silent()
     job = make_job(loaded, wanted, path, replace(chosen, model=loaded.card.name, cache=opened.path))
     told.start(key.scene, len(opened.tile_ids))
-    for note in job.rows.notes:
-        if note:
-            told.warn(note)
+    for warning in job.rows.warnings:
+        told.warn(warning)
     labels = label_batches(opened.batches(), opened.tile_ids, loaded, job, told)
     result = write_map(Footing.of_cache(key), labels, loaded, job, clock)
     told.done(str(path), summary(result))
@@ -115,6 +114,7 @@ def search(
     output: str | Path | None = None,
     model: str | Model | None = None,
     device: str = "auto",
+    trust_pickle: bool = False,
     overwrite: bool = False,
 ) -> list[tuple[int, float]]:
     """Find the tiles of a cached scene that are most like a text, or like the tile at a point.
@@ -127,6 +127,7 @@ def search(
         output: a GeoPackage for them (layer `similar`), or None.
         model: as in `relabel`; not needed with `like_xy`.
         device: where the model's text side is loaded.
+        trust_pickle: as in `load_model`.
         overwrite: replace an existing output.
 
     Returns:
@@ -143,7 +144,7 @@ def search(
     if output is not None:
         check_output(Path(output), overwrite=overwrite)
     if text is not None:
-        loaded = _model_of(opened, model, device)
+        loaded = _model_of(opened, model, MapOptions(device=device, trust_pickle=trust_pickle))
         similarity = _similarities(opened, "attributes", loaded.class_rows(as_classes([text])).rows[0])
     else:
         similarity = _similarities(opened, "embedding", _embedding_at(opened, like_xy or (0, 0)))
@@ -154,8 +155,8 @@ def search(
     return [(int(opened.tile_ids[i]), float(similarity[i])) for i in best]
 
 
-def _model_of(cache: Cache, model: str | Model | None, device: str) -> Model:
-    loaded = loaded_model(model, cache.key.model, device)
+def _model_of(cache: Cache, model: str | Model | None, options: MapOptions) -> Model:
+    loaded = loaded_model(model, cache.key.model, options)
     if loaded.card.sha256 != cache.key.model_sha256:
         raise CacheError(
             f"{cache.path} was made with another {cache.key.model} (sha256 {cache.key.model_sha256[:12]}…) than "

@@ -147,7 +147,7 @@ def write_map(footing: Footing, labels: SceneLabels, model: Model, job: Job, clo
         crs=footing.crs,
     )
     write_result(result, job.path, job.format_name)
-    return MapResult(job.path, counts, tuple(n for n in job.rows.notes if n), clock.seconds)
+    return MapResult(job.path, counts, job.rows.warnings, clock.seconds)
 
 
 def summary(result: MapResult) -> str:

@@ -44,9 +44,7 @@ def map_scene(
     wanted = as_classes(classes)
     path = Path(output) if output is not None else default_output(str(scene), chosen.format)
     check_output(path, overwrite=chosen.overwrite)
-    return map_with(
-        loaded_model(model, chosen.model, chosen.device), str(scene), wanted, path, chosen, progress or Silent()
-    )
+    return map_with(loaded_model(model, chosen.model, chosen), str(scene), wanted, path, chosen, progress or Silent())
 
 
 def map_with(
@@ -61,7 +59,7 @@ def map_with(
     clock = Clock()
     plan = plan_scene(scene, model.card, options)
     job = make_job(model, classes, path, options)
-    warnings = (*plan.warnings, *(note for note in job.rows.notes if note))
+    warnings = (*plan.warnings, *job.rows.warnings)
     progress.start(scene, len(plan.sampler))
     for warning in warnings:
         progress.warn(warning)
@@ -72,10 +70,10 @@ def map_with(
     return result
 
 
-def loaded_model(model: str | Model | None, default: str, device: str) -> Model:
+def loaded_model(model: str | Model | None, default: str, options: MapOptions) -> Model:
     """Take a loaded model as it is; load one that is named, or the default."""
     if model is None or isinstance(model, str):
-        return load_model(model or default, device=device)
+        return load_model(model or default, device=options.device, trust_pickle=options.trust_pickle)
     return model
 
 
