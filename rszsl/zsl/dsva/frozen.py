@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from rszsl.errors import TrainingError
+from rszsl.model.heads import DsvaHeads, compatibility, reported
 from rszsl.zsl.dsva.episodes import EpisodeSampler
-from rszsl.zsl.dsva.heads import DsvaHeads, compatibility, reported
 from rszsl.zsl.dsva.module import DsvaModule
 from rszsl.zsl.dsva.recipe import PAPER, RSZSL, DsvaRecipe, LossMode
 from rszsl.zsl.problem import Candidate, Indices, Problem
@@ -127,7 +127,7 @@ def train_frozen(
     truth = problem.labels[problem.fit]
     rows = problem_rows(problem, recipe)
     heads = start_heads(problem, recipe, seed)
-    module = DsvaModule(heads, rows[problem.seen], list(problem.table.groups.values()), side_px=SIDE_PX)
+    module = DsvaModule(heads, recipe, rows[problem.seen], list(problem.table.groups.values()), side_px=SIDE_PX)
     sampler = EpisodeSampler(truth, ways=recipe.ways, shots=recipe.shots, episodes=recipe.episodes, seed=seed)
     data = TokenSet(tokens, problem.fit, np.searchsorted(problem.seen, truth))
     loader = DataLoader(data, batch_sampler=sampler, collate_fn=lambda batch: batch)
@@ -155,7 +155,9 @@ def start_heads(problem: Problem, recipe: DsvaRecipe, seed: int) -> DsvaHeads:
     """Build the heads for a problem, calibrated on some of its training images where the recipe is centred."""
     tokens, grid = problem.features.tokens, problem.features.grid
     assert tokens is not None
-    heads = DsvaHeads(tokens.shape[2], problem.table.rows.shape[1], tokens.shape[1] - grid**2, grid, recipe)
+    heads = DsvaHeads(
+        tokens.shape[2], problem.table.rows.shape[1], tokens.shape[1] - grid**2, grid, centred=recipe.centred
+    )
     if recipe.centred:
         some = np.random.default_rng(seed).choice(problem.fit, min(CALIBRATION_IMAGES, len(problem.fit)), replace=False)
         anchors = problem.table.anchors if recipe.anchored else None
@@ -187,7 +189,7 @@ def score_tokens(
     for start in range(0, len(ask), BATCH):
         out = heads(read_tokens(tokens, ask[start : start + BATCH]))
         for output in outputs:
-            parts[output].append(compatibility(reported(out, output), rows, heads.recipe).numpy())
+            parts[output].append(compatibility(reported(out, output), rows, centred=heads.centred).numpy())
     return {output: np.concatenate(scores) for output, scores in parts.items()}
 
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from rszsl.errors import TrainingError
+from rszsl.model.heads import DsvaHeads, HeadsOutput, compatibility
+from rszsl.model.towers.tower import Tower
 from rszsl.zsl.dsva.concentration import concentrate, crop, inside
-from rszsl.zsl.dsva.heads import DsvaHeads, HeadsOutput, compatibility
 from rszsl.zsl.dsva.losses import anchor_loss, class_loss, compactness_loss, group_penalty
 from rszsl.zsl.dsva.recipe import DsvaRecipe
-from rszsl.zsl.towers.tower import Tower
 
 DECAY_EVERY = 10
 """Epochs between two steps of the learning rate."""
@@ -31,6 +31,7 @@ class DsvaModule(lightning.LightningModule):
     def __init__(
         self,
         heads: DsvaHeads,
+        recipe: DsvaRecipe,
         rows: Tensor,
         groups: Sequence[Sequence[int]],
         tower: Tower | None = None,
@@ -40,21 +41,17 @@ class DsvaModule(lightning.LightningModule):
 
         Args:
             heads: started and calibrated.
+            recipe: losses and schedule.
             rows: (C, K), of the classes that are trained on.
             groups: columns of each attribute group; without any, nothing is looked at twice.
             tower: gives the tokens; None where they are cached.
             side_px: of the tower's input.
         """
         super().__init__()
-        self.heads, self.tower, self.groups, self.side_px = heads, tower, groups, side_px
+        self.heads, self.recipe, self.tower, self.groups, self.side_px = heads, recipe, tower, groups, side_px
         self.register_buffer("rows", rows)
         anchors = [heads.global_head.weight.detach().clone(), heads.prototypes.detach().clone()]
         self.anchors = anchors if self.recipe.anchor else []
-
-    @property
-    def recipe(self) -> DsvaRecipe:
-        """The recipe of the heads."""
-        return self.heads.recipe
 
     def forward(self, x: Tensor) -> HeadsOutput:
         """Score a batch, first look."""
@@ -81,13 +78,13 @@ class DsvaModule(lightning.LightningModule):
     def _loss(self, out: HeadsOutput, again: Tensor | None, truth: Tensor) -> Tensor:
         recipe, rows = self.recipe, self.rows
         wanted = rows[truth]
-        final = compatibility(out.global_scores, rows, recipe)
+        final = compatibility(out.global_scores, rows, centred=recipe.centred)
         terms = []
         if again is not None:
-            proposal = compatibility(again, rows, recipe)
+            proposal = compatibility(again, rows, centred=recipe.centred)
             final = final + proposal
             terms.append(recipe.proposal_weight * class_loss(proposal, truth, recipe))
-        local = compatibility(out.local_scores, rows, recipe)
+        local = compatibility(out.local_scores, rows, centred=recipe.centred)
         terms += [
             recipe.xe_global * class_loss(final, truth, recipe),
             recipe.xe_local * class_loss(local, truth, recipe),

@@ -25,8 +25,8 @@ ALIGNED_FILE, RAW_FILE = "aligned-{grid}.npy", "tokens-{grid}.npy"
 
 def prepare(recipe: BenchmarkRecipe, log: Callable[[str], None]) -> None:
     """Make the features of every data set that has none; resumable."""
+    from rszsl.model.towers.clip import load_clip
     from rszsl.zsl.towers.cache import cache_features
-    from rszsl.zsl.towers.clip import load_clip
     from rszsl.zsl.towers.derived import derive_tokens
 
     for data in recipe.data:

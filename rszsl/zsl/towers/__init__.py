@@ -1,1 +1,1 @@
-"""Token backbones ("towers"): any timm ViT, or the CLIP vision tower, behind one interface; cached when frozen."""
+"""What is made of a frozen tower's tokens, and kept."""

@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from rszsl.errors import TrainingError
+from rszsl.model.towers.tower import Tower
 from rszsl.zsl.towers.images import read_rgb, test_view
-from rszsl.zsl.towers.tower import Tower
 
 Half = NDArray[np.float16]
 SAVE_EVERY = 20

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from rszsl.model.towers.tower import Tower, TowerSpec
 from rszsl.zsl.towers.cache import Half, TowerFeatures
-from rszsl.zsl.towers.tower import Tower, TowerSpec
 
 STEP = 256
 

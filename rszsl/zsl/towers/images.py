@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from rszsl.zsl.towers.tower import TowerSpec
+from rszsl.model.towers.tower import TowerSpec
 
 
 def read_rgb(path: Path) -> Image.Image:

@@ -1,12 +1,10 @@
-"""The heads that speak in attributes: a global one, and prototypes that look at every token (METHOD B.3)."""
+"""Heads that speak in attributes over the tokens of any tower (METHOD B.3, DSVA, arXiv 2402.02094)."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-
-from rszsl.zsl.dsva.recipe import DsvaRecipe
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,10 +36,10 @@ class DsvaHeads(nn.Module):
     local_gain: Tensor
     local_bias: Tensor
 
-    def __init__(self, width: int, attributes: int, prefix: int, grid: int, recipe: DsvaRecipe) -> None:
+    def __init__(self, width: int, attributes: int, prefix: int, grid: int, *, centred: bool) -> None:
         super().__init__()
-        self.prefix, self.grid, self.recipe = prefix, grid, recipe
-        self.norm = nn.Identity() if recipe.centred else nn.LayerNorm(width)
+        self.prefix, self.grid, self.centred = prefix, grid, centred
+        self.norm = nn.Identity() if centred else nn.LayerNorm(width)
         self.global_head = nn.Linear(width, attributes)
         self.prototypes = nn.Parameter(2e-4 * torch.rand(attributes, width))
         for name, shape in (("class_mean", width), ("patch_mean", width), ("local_bias", attributes)):
@@ -51,14 +49,14 @@ class DsvaHeads(nn.Module):
 
     def forward(self, tokens: Tensor) -> HeadsOutput:
         """Score tokens (N, T, D)."""
-        if self.recipe.centred:
+        if self.centred:
             return self._centred(tokens)
         products = tokens @ self.prototypes.T  # (N, T, K)
         return HeadsOutput(self.from_pooled(tokens.mean(1)), products.amax(1), self._maps(products[:, self.prefix :]))
 
     def from_pooled(self, pooled: Tensor) -> Tensor:
         """Score pooled tokens (N, D) with the global head: (N, K)."""
-        if self.recipe.centred:
+        if self.centred:
             scores: Tensor = self.global_head(pooled - self.class_mean) * self.global_gain
             return scores
         return self.global_head(self.norm(pooled))  # type: ignore[no-any-return]
@@ -109,6 +107,6 @@ def normal(scores: Tensor) -> Tensor:
     return functional.normalize(scores, dim=-1)
 
 
-def compatibility(attributes: Tensor, rows: Tensor, recipe: DsvaRecipe) -> Tensor:
+def compatibility(attributes: Tensor, rows: Tensor, *, centred: bool) -> Tensor:
     """Score attributes (N, K) against class rows (C, K): dot products as published, cosines where centred."""
-    return (normal(attributes) if recipe.centred else attributes) @ rows.T
+    return (normal(attributes) if centred else attributes) @ rows.T

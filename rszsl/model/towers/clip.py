@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
-from rszsl.errors import TrainingError
-from rszsl.zsl.towers.tower import Tower, TowerOutput, TowerSpec
+from rszsl.errors import ModelError
+from rszsl.model.towers.tower import Tower, TowerOutput, TowerSpec
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -53,13 +53,11 @@ def load_clip(folder: Path) -> ClipTower:
     """Load the tower of a local folder (`config.json`, `model.safetensors`).
 
     Raises:
-        TrainingError: where the folder holds no such model.
+        ModelError: where the folder holds no such model.
     """
     if not (folder / "config.json").is_file():
-        raise TrainingError(
-            f"{folder} holds no CLIP vision tower (no config.json); name a folder in transformers layout"
-        )
+        raise ModelError(f"{folder} holds no CLIP vision tower (no config.json); name a folder in transformers layout")
     try:
         return ClipTower(folder)
     except (OSError, ValueError) as err:
-        raise TrainingError(f"cannot load the CLIP tower {folder}: {err}") from err
+        raise ModelError(f"cannot load the CLIP tower {folder}: {err}") from err
