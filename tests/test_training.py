@@ -9,10 +9,10 @@ from rszsl.labels.calibrate import Calibrator
 from rszsl.model.dsva import Dsva, Shape
 from rszsl.model.text import AttributeText
 from rszsl.training.attributes import class_means, ridge_projection
-from rszsl.training.calibrate import Cases, fit_calibrator, measure_presence
+from rszsl.zsl.calibrate import Cases, fit_calibrator, measure_presence
 from rszsl.training.data import list_images
 from rszsl.training.decorrelate import decorrelate, symmetric_roots
-from rszsl.training.evaluate import auroc, calibration_error, class_accuracy
+from rszsl.zsl.metrics import auroc, calibration_error, class_accuracy
 from rszsl.training.export import to_toml
 from rszsl.training.losses import Lesson, LossWeights, compactness_loss, compatibility_loss, cosine_distance
 from rszsl.training.phrases import without

@@ -15,7 +15,10 @@ ATTRIBUTES_FILE = "attributes.toml"
 BACKGROUND_FILE = "background.txt"
 WORDS_FILE = "words.txt"
 TAUGHT_FILE = "taught.toml"
+TOWER_FILE = "tower.json"
 HASHED_FILES = (WEIGHTS_FILE, ATTRIBUTES_FILE, BACKGROUND_FILE, WORDS_FILE, TAUGHT_FILE)
+FILES_OF = {"dsva": HASHED_FILES, "dsva-tower": (WEIGHTS_FILE, TOWER_FILE)}
+"""The files of a model, by its architecture: the bundled kind, and what `rszsl train` writes."""
 
 T = TypeVar("T")
 
@@ -29,7 +32,7 @@ class ModelCard:
         name: short name, as in `--model`.
         version: of the model, not of the package.
         architecture: which encoder reads the weights.
-        files: sha256 in hexadecimal of each file of `HASHED_FILES`, by name.
+        files: sha256 in hexadecimal of each file of the model, by name.
         input_px: side of the square tile that the model wants.
         gsd_m: ground sample distance that it wants, metres a pixel.
         bands: what the three input bands are, in order.
@@ -73,13 +76,16 @@ def read_card(path: Path) -> ModelCard:
     calibrator = card.table("calibrator")
     if (kind := calibrator.get("kind", str)) != "logistic":
         raise ModelError(f'{path}: calibrator kind "{kind}" is unknown to this rszsl (knows: logistic); upgrade rszsl')
-    inputs = card.table("input")
+    inputs, architecture = card.table("input"), card.get("architecture", str)
+    if architecture not in FILES_OF:
+        known = ", ".join((*FILES_OF, "clip"))
+        raise ModelError(f'{path}: architecture "{architecture}" is unknown to this rszsl (knows: {known})')
     return ModelCard(
         path=path,
         name=card.get("name", str),
         version=card.get("version", str),
-        architecture=card.get("architecture", str),
-        files=card.table("sha256").strings(HASHED_FILES),
+        architecture=architecture,
+        files=card.table("sha256").strings(FILES_OF[architecture]),
         input_px=inputs.get("px", int),
         gsd_m=inputs.number("gsd_m"),
         bands=tuple(inputs.get("bands", list)),

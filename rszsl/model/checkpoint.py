@@ -28,6 +28,7 @@ from rszsl.model.encoder import Floats
 from rszsl.model.hub.card import card_names, find_card, is_hub_card, read_hub_card
 from rszsl.model.hub.source import parse_source
 from rszsl.model.text import AttributeText, PhraseEncoder, PhraseTables
+from rszsl.model.trained import assemble
 from rszsl.options import DEFAULT_MODEL
 
 NETWORK_PREFIX = "network."
@@ -92,18 +93,14 @@ def load_model(name_or_path: str = DEFAULT_MODEL, *, device: str = "auto", trust
 
         hub = read_hub_card(folder / CARD_FILE)
         return load_clip(hub.source, hub.name, hub, torch_device, trust_pickle=trust_pickle)
-    return _load_dsva(folder, torch_device)
+    return _load_own(folder, torch_device)
 
 
-def _load_dsva(folder: Path, device: torch.device) -> DsvaModel:
+def _load_own(folder: Path, device: torch.device) -> Model:
     card = read_card(folder / CARD_FILE)
-    if card.architecture != "dsva":
-        raise ModelError(
-            f'{card.path}: architecture "{card.architecture}" is unknown to this rszsl (knows: dsva, clip)'
-        )
     check_files(card)
     try:
-        return _assemble(card, device)
+        return _assemble(card, device) if card.architecture == "dsva" else assemble(card, device)
     except (KeyError, TypeError, RuntimeError, ValueError, SafetensorError) as err:
         raise ModelError(f"{folder} does not fit this rszsl ({err}); upgrade rszsl or fetch the model again") from err
 

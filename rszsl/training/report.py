@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 from rszsl.labels.calibrate import Calibrator
 from rszsl.model.text import unit
-from rszsl.training.calibrate import make_cases, measure_presence
 from rszsl.training.decorrelate import symmetric_roots
-from rszsl.training.evaluate import class_accuracy
 from rszsl.training.knowledge import Flags, Knowledge
 from rszsl.training.recipe import Recipe
+from rszsl.zsl.calibrate import make_cases, measure_presence
+from rszsl.zsl.metrics import class_accuracy
 
 Floats = NDArray[np.float32]
 

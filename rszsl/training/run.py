@@ -12,11 +12,9 @@ from rszsl.labels.calibrate import Calibrator
 from rszsl.model.bundle import Model
 from rszsl.model.checkpoint import load_model
 from rszsl.model.dsva import Dsva
-from rszsl.training.calibrate import Cases, best_threshold, fit_calibrator, make_cases
 from rszsl.training.card import calibrator_table, full_card
 from rszsl.training.data import LabelledImage
 from rszsl.training.decorrelate import decorrelate
-from rszsl.training.evaluate import class_accuracy
 from rszsl.training.export import base_card, write_card, write_files
 from rszsl.training.knowledge import Flags, Knowledge, gather
 from rszsl.training.prepare import build_features, build_network, build_training_set, rest_features
@@ -24,7 +22,9 @@ from rszsl.training.recipe import Recipe
 from rszsl.training.report import measure_model, measure_teacher
 from rszsl.training.train import joint_scores, predict, train_network
 from rszsl.training.trunk import plain_view, read_square
+from rszsl.zsl.calibrate import Cases, best_threshold, fit_calibrator, make_cases
 from rszsl.zsl.data.folders import data_root
+from rszsl.zsl.metrics import class_accuracy
 
 Floats = NDArray[np.float32]
 Log = Callable[[str], None]

@@ -1,5 +1,6 @@
 """The vision tower of a CLIP model in the transformers layout, from a local folder."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,13 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 class ClipTower(Tower):
     """`CLIPVisionModelWithProjection`: CLS and patches, and the projected embedding."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, model: Any, name: str) -> None:
         super().__init__()
-        from transformers import CLIPVisionModelWithProjection
-
-        model: Any = CLIPVisionModelWithProjection.from_pretrained(folder)
         self.model = model.float().eval()
         config = model.config
+        self.config = {"kind": "clip", "name": name, "vision": config.to_diff_dict()}
         self.spec = TowerSpec(
-            name=folder.name,
+            name=name,
             input_px=config.image_size,
             mean=CLIP_MEAN,
             std=CLIP_STD,
@@ -40,13 +39,10 @@ class ClipTower(Tower):
 
     def align(self, tokens: Tensor) -> Tensor:
         """Pass every token through the norm and projection that CLIP applies to the CLS token alone."""
-        aligned: Tensor = self.model.visual_projection(self._norm(tokens))
-        return aligned
-
-    def _norm(self, tokens: Tensor) -> Tensor:
+        # transformers 4 keeps the vision model one attribute deeper than 5.
         vision = getattr(self.model, "vision_model", self.model)
-        normed: Tensor = vision.post_layernorm(tokens)
-        return normed
+        aligned: Tensor = self.model.visual_projection(vision.post_layernorm(tokens))
+        return aligned
 
 
 def load_clip(folder: Path) -> ClipTower:
@@ -55,9 +51,18 @@ def load_clip(folder: Path) -> ClipTower:
     Raises:
         ModelError: where the folder holds no such model.
     """
+    from transformers import CLIPVisionModelWithProjection
+
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder} holds no CLIP vision tower (no config.json); name a folder in transformers layout")
     try:
-        return ClipTower(folder)
+        return ClipTower(CLIPVisionModelWithProjection.from_pretrained(folder), folder.name)
     except (OSError, ValueError) as err:
         raise ModelError(f"cannot load the CLIP tower {folder}: {err}") from err
+
+
+def build_clip(config: Mapping[str, Any]) -> ClipTower:
+    """Build the tower that a `config` describes, with random weights."""
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    return ClipTower(CLIPVisionModelWithProjection(CLIPVisionConfig(**config["vision"])), config["name"])

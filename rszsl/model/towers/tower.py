@@ -1,6 +1,8 @@
 """What every method sees of a backbone: tokens on a square grid, and an embedding where it has one."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -10,7 +12,7 @@ class TowerSpec:
     """How a tower wants its pixels, and what it gives.
 
     Attributes:
-        name: where it was loaded from.
+        name: what it is.
         input_px: side of its square input.
         mean: of its normalisation, RGB, of values in 0..1.
         std: likewise.
@@ -49,14 +51,24 @@ class TowerOutput:
 
 
 class Tower(nn.Module):
-    """A backbone that can be trained; `spec` says what it wants."""
+    """A backbone that can be trained; `spec` says what it wants, `config` builds it anew with `build_tower`."""
 
     spec: TowerSpec
+    config: Mapping[str, Any]
 
     def forward(self, pixels: Tensor) -> TowerOutput:
         """Encode normalised pixels (N, 3, P, P), P = `spec.input_px`."""
         raise NotImplementedError
 
     def align(self, tokens: Tensor) -> Tensor:
-        """Bring tokens (N, T, D) into the space of the embedding, (N, T, E), by the tower's own final norm."""
+        """Bring tokens (N, T, D) where the embedding lies, (N, T, E or D), by the tower's own final norm."""
         raise NotImplementedError
+
+    def tokens(self, pixels: Tensor, *, aligned: bool) -> Tensor:
+        """Give the tokens of normalised pixels, aligned or as the last block gives them."""
+        tokens = self(pixels).tokens
+        return self.align(tokens) if aligned else tokens
+
+    def width(self, *, aligned: bool) -> int:
+        """Width of such tokens."""
+        return self.spec.embedding_dim or self.spec.width if aligned else self.spec.width

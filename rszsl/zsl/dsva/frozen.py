@@ -81,8 +81,8 @@ class FrozenDsva:
 
     name: str
     recipe: DsvaRecipe
-    temperatures: tuple[float, ...] = (0.05, 0.1, 0.2)
-    outputs: tuple[str, ...] = ("local", "global", "both")
+    temperatures: tuple[float, ...] = (0.05, 0.2)
+    outputs: tuple[str, ...] = ("global", "local")
     name_weights: tuple[float, ...] = (0.0,)
 
     def candidates(self, problem: Problem, ask: Indices, seed: int) -> Iterator[Candidate]:

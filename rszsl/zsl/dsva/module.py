@@ -55,7 +55,10 @@ class DsvaModule(lightning.LightningModule):
 
     def forward(self, x: Tensor) -> HeadsOutput:
         """Score a batch, first look."""
-        return self.heads(self.tower(x).tokens if self.tower is not None else x)  # type: ignore[no-any-return]
+        return self.heads(self._tokens(x))  # type: ignore[no-any-return]
+
+    def _tokens(self, x: Tensor) -> Tensor:
+        return x if self.tower is None else self.tower.tokens(x, aligned=self.recipe.centred)
 
     def training_step(self, batch: tuple[Tensor, Tensor], _index: int) -> Tensor:
         """Add up the loss of a batch.
@@ -64,7 +67,7 @@ class DsvaModule(lightning.LightningModule):
             TrainingError: where it is no number.
         """
         x, truth = batch
-        tokens = self.tower(x).tokens if self.tower is not None else x
+        tokens = self._tokens(x)
         out: HeadsOutput = self.heads(tokens)
         loss = self._loss(out, self._second_look(x, tokens, out), truth)
         if not torch.isfinite(loss):
@@ -112,7 +115,7 @@ class DsvaModule(lightning.LightningModule):
             return None
         boxes = concentrate(out.maps, out.local_scores, self.groups, self.side_px, recipe.threshold)
         if self.tower is not None:
-            seen = self.tower(crop(x, boxes)).tokens
+            seen = self._tokens(crop(x, boxes))
             return self.heads.from_pooled(self.heads.pool(seen) if recipe.centred else seen.amax(1))
         mask = inside(boxes, self.heads.grid, self.side_px).to(tokens.device)
         patches = tokens[:, self.heads.prefix :]

@@ -55,11 +55,10 @@ def _builders() -> dict[str, Callable[[], Method]]:
 
 def parts_of(name: str) -> dict[str, str]:
     """Give the rows of a table that one run of a method makes: name -> pattern of the settings in it."""
-    if name != "dsva rszsl":
-        return {name: ""}
-    return {
-        "dsva rszsl": "(local|global|both)$",
-        "dsva rszsl + names": "",
-        "dsva rszsl, prototypes only": "local$",
-        "dsva rszsl, global head only": "global$",
-    }
+    if name == "dsva rszsl":
+        return {
+            name: "global$",
+            f"{name} + names": "global( .* names)?$",
+            f"{name}, prototypes": "local$",
+        }
+    return {name: "global$"} if name.startswith(("dsva rszsl", "shuffled dsva rszsl")) else {name: ""}

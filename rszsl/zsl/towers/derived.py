@@ -45,7 +45,7 @@ def derive_tokens(
     if file.exists():
         return np.load(file, mmap_mode="r")  # type: ignore[no-any-return]
     change: Callable[[Tensor], Tensor] = tower.align if aligned else lambda tokens: tokens
-    width = tower.spec.embedding_dim if aligned else tower.spec.width
+    width = tower.width(aligned=aligned)
     temporary = file.with_suffix(".tmp.npy")
     shape = (len(features.tokens), tower.spec.prefix + grid**2, width)
     out: Half = np.lib.format.open_memmap(temporary, mode="w+", dtype="float16", shape=shape)  # type: ignore[no-untyped-call]

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rszsl.labels.calibrate import Calibrator, background_similarity, score
-from rszsl.training.evaluate import auroc, calibration_error
+from rszsl.zsl.metrics import auroc, calibration_error
 
 Floats = NDArray[np.float32]
 NEGATIVES_A_POSITIVE = 4.0

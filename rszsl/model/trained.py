@@ -1,0 +1,158 @@
+"""A model that `rszsl train` wrote: a tower, heads over its tokens, and the rows of the classes that it knows."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from rszsl.classes import ClassName
+from rszsl.errors import ClassListError
+from rszsl.labels.calibrate import Calibrator
+from rszsl.model.bundle import check_tiles
+from rszsl.model.card import TOWER_FILE, WEIGHTS_FILE, ModelCard
+from rszsl.model.encoder import ClassRows, Encoded, Floats
+from rszsl.model.heads import DsvaHeads, normal, reported
+from rszsl.model.preprocess import Bytes, Preprocess, fit_images, normalise
+from rszsl.model.text import unit, words_of
+from rszsl.model.towers.build import build_tower
+from rszsl.model.towers.tower import Tower
+
+TOWER_PREFIX, HEADS_PREFIX, ROWS_KEY = "tower.", "heads.", "class_rows"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainedModel:
+    """A tower with DSVA heads; a `Model`.
+
+    Attributes:
+        card: what it is.
+        attribute_names: K names, in the order of every row.
+        class_names: C names that have a row.
+        rows: float32 (C, K), unit length.
+        tower: in evaluation mode on `torch_device`.
+        heads: likewise.
+        output: which of the heads' outputs is reported.
+        torch_device: where it runs.
+    """
+
+    card: ModelCard
+    attribute_names: tuple[str, ...]
+    class_names: tuple[str, ...]
+    rows: Floats
+    tower: Tower
+    heads: DsvaHeads
+    output: str
+    torch_device: torch.device
+
+    @property
+    def background_rows(self) -> Floats:
+        """Rows of every class it knows: what anything may show."""
+        return self.rows
+
+    @property
+    def calibrator(self) -> Calibrator:
+        """Constants of the presence probability, fitted on validation classes."""
+        return self.card.calibrator
+
+    @property
+    def min_confidence(self) -> float:
+        """The confidence below which a tile is `other`, unless the user says otherwise."""
+        return self.card.min_confidence
+
+    @property
+    def device(self) -> str:
+        """Where the network runs, as `cpu` or `cuda:0`."""
+        return str(self.torch_device)
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """How whole images become tiles: short side to the input size, centre crop."""
+        side = self.card.input_px
+        return Preprocess("shortest", side, side, self.card.mean, self.card.std, pillow=True)
+
+    def encode(self, tiles: Floats) -> Encoded:
+        """Encode float32 (N, 3, P, P) in 0..1, P = the card's `input_px`, RGB order.
+
+        Raises:
+            ModelError: where the tiles have another shape.
+        """
+        return self._run(torch.from_numpy(check_tiles(tiles, self.card)).to(self.torch_device))
+
+    def encode_images(self, images: Sequence[Bytes]) -> Encoded:
+        """Encode whole images, uint8 (H, W, 3) each, RGB."""
+        return self._run(fit_images(images, self.preprocess, self.torch_device))
+
+    def class_rows(self, classes: Sequence[ClassName]) -> ClassRows:
+        """Give the mean row of each class's name and synonyms.
+
+        Raises:
+            ClassListError: where a name has no row; this model reads no other names.
+        """
+        rows = [unit(np.mean([self._row(phrase) for phrase in item.phrases], axis=0)) for item in classes]
+        return ClassRows(np.stack(rows), (None,) * len(rows))
+
+    def _row(self, phrase: str) -> Floats:
+        known = {" ".join(words_of(name)): row for name, row in zip(self.class_names, self.rows, strict=True)}
+        name = " ".join(words_of(phrase))
+        if name not in known:
+            close = get_close_matches(name, known, n=3, cutoff=0.4) or sorted(known)[:5]
+            raise ClassListError(
+                f'{self.card.name} has no attribute row of "{phrase}", and no text side to make one; it has '
+                f"{len(known)} classes, as {', '.join(close)}. Give its row with --attributes, or take another model"
+            )
+        return known[name]
+
+    def _run(self, pixels: Tensor) -> Encoded:
+        with torch.inference_mode():
+            tokens = self.tower.tokens(normalise(pixels, self.preprocess), aligned=self.heads.centred)
+            attributes = normal(reported(self.heads(tokens), self.output))
+            embedding = normal(self.heads.pool(tokens))
+        return Encoded(embedding.cpu().numpy(), attributes.cpu().numpy())
+
+
+def pack(tower: Tower, heads: DsvaHeads, rows: Floats) -> dict[str, Tensor]:
+    """Collect all weights under the names that `assemble` reads."""
+    tensors = {TOWER_PREFIX + name: value for name, value in tower.state_dict().items()}
+    tensors |= {HEADS_PREFIX + name: value for name, value in heads.state_dict().items()}
+    tensors[ROWS_KEY] = torch.from_numpy(rows)
+    return {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+
+
+def describe(tower: Tower, heads: DsvaHeads, output: str, classes: Sequence[str], attributes: Sequence[str]) -> str:
+    """Write what `assemble` needs beside the weights, as JSON."""
+    values: dict[str, Any] = {
+        "tower": dict(tower.config),
+        "heads": {"attributes": len(attributes), "centred": heads.centred, "output": output},
+        "classes": list(classes),
+        "attributes": list(attributes),
+    }
+    return json.dumps(values, indent=1) + "\n"
+
+
+def assemble(card: ModelCard, device: torch.device) -> TrainedModel:
+    """Build a model from the files beside its card.
+
+    Raises:
+        KeyError, ValueError, RuntimeError: where they do not fit each other.
+    """
+    folder: Path = card.path.parent
+    told: Mapping[str, Any] = json.loads((folder / TOWER_FILE).read_text(encoding="utf-8"))
+    tensors = load_file(folder / WEIGHTS_FILE)
+    tower = build_tower(told["tower"])
+    centred = bool(told["heads"]["centred"])
+    width = tower.width(aligned=centred)
+    heads = DsvaHeads(width, told["heads"]["attributes"], tower.spec.prefix, tower.spec.grid, centred=centred)
+    for module, prefix in ((tower, TOWER_PREFIX), (heads, HEADS_PREFIX)):
+        module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+        module.eval().requires_grad_(False).to(device)
+    return TrainedModel(
+        card, tuple(told["attributes"]), tuple(told["classes"]), tensors[ROWS_KEY].numpy(),
+        tower, heads, told["heads"]["output"], device,
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Trainings of one model: a recipe in, a model folder and its result out."""

@@ -1,0 +1,50 @@
+"""Images as batches of pixels: read once, kept as bytes, cropped and mirrored as METHOD B.1 has it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from rszsl.model.towers.tower import TowerSpec
+from rszsl.zsl.towers.images import read_rgb
+
+SHORT_SIDE = 256 / 224
+"""The short side that images are brought to, in sides of the crop."""
+
+
+class PixelSet(Dataset[tuple[Tensor, int]]):
+    """Images with the row of each one's class.
+
+    In training a random crop, mirrored half of the time, drawn anew each time it is read; else the centre.
+    """
+
+    def __init__(self, paths: Sequence[Path], rows: NDArray[np.int64], spec: TowerSpec, *, train: bool) -> None:
+        self.paths, self.rows, self.spec, self.train = list(paths), rows, spec, train
+        self.kept: dict[int, NDArray[np.uint8]] = {}
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, position: int) -> tuple[Tensor, int]:
+        """Read one image: float32 (3, P, P), normalised."""
+        image, side = self._image(position), self.spec.input_px
+        free = np.array(image.shape[:2]) - side
+        row, col = (torch.randint(int(n) + 1, ()).item() if self.train else int(n) // 2 for n in free)
+        pixels = torch.from_numpy(image[row : row + side, col : col + side]).permute(2, 0, 1).float() / 255
+        if self.train and torch.rand(()) < 0.5:
+            pixels = pixels.flip(2)
+        mean, std = torch.tensor(self.spec.mean)[:, None, None], torch.tensor(self.spec.std)[:, None, None]
+        return (pixels - mean) / std, int(self.rows[position])
+
+    def _image(self, position: int) -> NDArray[np.uint8]:
+        if position not in self.kept:
+            image = read_rgb(self.paths[position])
+            scale = round(self.spec.input_px * SHORT_SIDE) / min(image.size)
+            size = (round(image.width * scale), round(image.height * scale))
+            self.kept[position] = np.asarray(image.resize(size, Image.Resampling.BICUBIC))
+        return self.kept[position]

@@ -1,0 +1,159 @@
+"""What `rszsl train` does, read from TOML."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rszsl.errors import TrainingError
+from rszsl.zsl.dsva.recipe import DsvaRecipe, recipe_of
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class DataPart:
+    """Which images.
+
+    Attributes:
+        source: a published set by name ("ucm", under the data root), a folder of class folders, or a CSV.
+        leave_out: file of images to leave out, as `rszsl duplicates` writes it; empty: none.
+        gsd_m: ground sample distance of the images, metres a pixel, for the card.
+    """
+
+    source: str
+    leave_out: str = ""
+    gsd_m: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class SplitPart:
+    """Which classes are seen: drawn by `seed`, or listed in a file (`file`)."""
+
+    seen: int = 0
+    unseen: int = 0
+    seed: int = 2014
+    file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RowsPart:
+    """Class rows.
+
+    Attributes:
+        kind: `human`, `text`, `human+text`, or `table` (a CSV).
+        table: which human table, or the CSV.
+        text_vectors: table of text vectors; empty: the bundled text side reads all names.
+    """
+
+    kind: str = "text"
+    table: str = ""
+    text_vectors: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TowerPart:
+    """The backbone.
+
+    Attributes:
+        kind: `timm`, `hybrid` or `clip`.
+        name: of timm; for `clip` a folder in transformers layout.
+        input_px: side of its input.
+        weights: initial weights: a file; `timm` for those of timm's hub; empty: random, or the folder's own.
+        frozen: its tokens are computed once and kept, only the heads learn.
+        embed_dim: of a hybrid.
+        depth: of a hybrid.
+        heads: of a hybrid.
+    """
+
+    kind: str
+    name: str = ""
+    input_px: int = 224
+    weights: str = ""
+    frozen: bool = False
+    embed_dim: int = 192
+    depth: int = 2
+    heads: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class TrainerPart:
+    """How Lightning runs it.
+
+    Attributes:
+        precision: as Lightning names it: `32-true`, `bf16-mixed`, `16-mixed`.
+        accelerator: `auto`, `cpu`, `gpu`, `mps`.
+        devices: how many; each draws episodes of its own.
+        accumulate: batches a step.
+        patience: epochs without a better validation accuracy before it stops; 0: never.
+        workers: processes that read images; 0: none.
+    """
+
+    precision: str = "32-true"
+    accelerator: str = "auto"
+    devices: int = 1
+    accumulate: int = 1
+    patience: int = 0
+    workers: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TrainRecipe:
+    """One training.
+
+    Attributes:
+        path: of the recipe.
+        name: of the model.
+        seed: of everything random but the split.
+        output: folder of the model.
+        work: folder of checkpoints, logs and kept features.
+    """
+
+    path: Path
+    name: str
+    seed: int
+    output: Path
+    work: Path
+    data: DataPart
+    split: SplitPart
+    rows: RowsPart
+    tower: TowerPart
+    dsva: DsvaRecipe
+    trainer: TrainerPart = field(default_factory=TrainerPart)
+
+
+def read_train_recipe(path: Path) -> TrainRecipe:
+    """Read a recipe; its paths are relative to the working directory.
+
+    Raises:
+        TrainingError: where it is no TOML, or a key is missing, unknown or of a wrong kind.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as err:
+        raise TrainingError(f"cannot read the recipe {path}: {err}") from err
+    try:
+        changes = dict(raw.get("dsva", {}))
+        return TrainRecipe(
+            path=path,
+            name=raw["name"],
+            seed=int(raw["seed"]),
+            output=Path(raw["output"]),
+            work=Path(raw["work"]),
+            data=_part(DataPart, raw["data"], "data"),
+            split=_part(SplitPart, raw["split"], "split"),
+            rows=_part(RowsPart, raw.get("rows", {}), "rows"),
+            tower=_part(TowerPart, raw["tower"], "tower"),
+            dsva=recipe_of(str(changes.pop("mode", "rszsl")), changes),
+            trainer=_part(TrainerPart, raw.get("trainer", {}), "trainer"),
+        )
+    except (KeyError, TypeError, ValueError) as err:
+        raise TrainingError(f"the recipe {path} has a missing, unknown or wrong key: {err}") from err
+
+
+def _part(kind: type[T], raw: Mapping[str, Any], title: str) -> T:
+    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    if unknown := sorted(set(raw) - known):
+        raise TrainingError(f"[{title}] has an unknown key {unknown[0]!r}; there are {', '.join(sorted(known))}")
+    return kind(**raw)
