@@ -13,7 +13,7 @@ from rszsl.zsl.calibrate import Cases, fit_calibrator, measure_presence
 from rszsl.training.data import list_images
 from rszsl.training.decorrelate import decorrelate, symmetric_roots
 from rszsl.zsl.metrics import auroc, calibration_error, class_accuracy
-from rszsl.training.export import to_toml
+from rszsl.zsl.runs.toml import to_toml
 from rszsl.training.losses import Lesson, LossWeights, compactness_loss, compatibility_loss, cosine_distance
 from rszsl.training.phrases import without
 from rszsl.training.recipe import TrainingRecipe, read_recipe

@@ -12,6 +12,7 @@ from rszsl.cli.cached import embed_command, relabel_command, search_command
 from rszsl.cli.demo import demo_command
 from rszsl.cli.map import map_command
 from rszsl.cli.models import models_group
+from rszsl.cli.train import eval_command, train_command
 from rszsl.errors import RszslError
 from rszsl.progress import JsonLines
 
@@ -37,6 +38,8 @@ for _command in (
     models_group,
     demo_command,
     benchmark_command,
+    train_command,
+    eval_command,
 ):
     cli.add_command(_command)
 

@@ -24,8 +24,9 @@ from rszsl.model.dsva import Dsva
 from rszsl.training.attributes import ATTRIBUTES_SOURCE, BACKGROUND_SOURCE
 from rszsl.training.knowledge import Knowledge
 from rszsl.training.recipe import Recipe
-from rszsl.training.weights import TRUNK_MEAN, TRUNK_STD
 from rszsl.zsl.data.hashes import sha256_of
+from rszsl.zsl.runs.toml import to_toml
+from rszsl.zsl.runs.weights import TRUNK_MEAN, TRUNK_STD
 
 
 def write_files(folder: Path, net: Dsva, known: Knowledge) -> None:
@@ -89,35 +90,3 @@ def write_card(folder: Path, card: Mapping[str, Any]) -> None:
     temporary = folder / "card.tmp"
     temporary.write_text(to_toml(card), encoding="utf-8")
     temporary.replace(folder / CARD_FILE)
-
-
-def to_toml(table: Mapping[str, Any], prefix: str = "") -> str:
-    """Write nested tables of strings, numbers and lists of them as TOML, and lists of tables as `[[...]]`."""
-    lines = [f"{_key(k)} = {_value(v)}" for k, v in table.items() if not _is_table(v) and not _is_tables(v)]
-    for key, value in table.items():
-        name = f"{prefix}{_key(key)}"
-        if _is_table(value):
-            lines += ["", f"[{name}]", to_toml(value, f"{name}.").rstrip()]
-        elif _is_tables(value):
-            for entry in value:
-                lines += ["", f"[[{name}]]", to_toml(entry, f"{name}.").rstrip()]
-    return "\n".join(lines) + "\n"
-
-
-def _is_table(value: object) -> bool:
-    return isinstance(value, Mapping)
-
-
-def _is_tables(value: object) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(v, Mapping) for v in value)
-
-
-def _key(key: str) -> str:
-    return key if key.replace("_", "").replace("-", "").isalnum() else json.dumps(key)
-
-
-def _value(value: object) -> str:
-    if isinstance(value, float):
-        return repr(round(value, 6))
-    # What is left - strings, integers, flags and lists of them - is spelt in TOML as in JSON.
-    return json.dumps(value, ensure_ascii=False)

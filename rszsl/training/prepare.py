@@ -15,7 +15,7 @@ from rszsl.training.losses import Lesson
 from rszsl.training.recipe import Recipe
 from rszsl.training.train import TrainingSet
 from rszsl.training.trunk import cache_features
-from rszsl.training.weights import load_trunk_weights
+from rszsl.zsl.runs.weights import load_trunk_weights
 
 
 @dataclass(frozen=True, slots=True, eq=False)

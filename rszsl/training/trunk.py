@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from rszsl.training.data import LabelledImage
-from rszsl.training.weights import TRUNK_MEAN, TRUNK_STD
+from rszsl.zsl.runs.weights import TRUNK_MEAN, TRUNK_STD
 
 LOWER_BLOCKS = 4
 """Stages of the trunk that stay fixed; after them the map has 80 channels at a stride of 16 px."""

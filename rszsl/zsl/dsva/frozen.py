@@ -17,6 +17,7 @@ from rszsl.model.heads import DsvaHeads, compatibility, reported
 from rszsl.zsl.dsva.episodes import EpisodeSampler
 from rszsl.zsl.dsva.module import DsvaModule
 from rszsl.zsl.dsva.recipe import PAPER, RSZSL, DsvaRecipe, LossMode
+from rszsl.zsl.dsva.start import start_heads
 from rszsl.zsl.problem import Candidate, Indices, Problem
 
 CALIBRATION_IMAGES = 512
@@ -126,7 +127,11 @@ def train_frozen(
     lightning.seed_everything(seed, verbose=False)
     truth = problem.labels[problem.fit]
     rows = problem_rows(problem, recipe)
-    heads = start_heads(problem, recipe, seed)
+    some = np.random.default_rng(seed).choice(problem.fit, min(CALIBRATION_IMAGES, len(problem.fit)), replace=False)
+    heads = start_heads(
+        tokens.shape[2], tokens.shape[1] - problem.features.grid**2, problem.features.grid, problem.table, recipe,
+        read_tokens(tokens, np.sort(some)),
+    )  # fmt: skip
     module = DsvaModule(heads, recipe, rows[problem.seen], list(problem.table.groups.values()), side_px=SIDE_PX)
     sampler = EpisodeSampler(truth, ways=recipe.ways, shots=recipe.shots, episodes=recipe.episodes, seed=seed)
     data = TokenSet(tokens, problem.fit, np.searchsorted(problem.seen, truth))
@@ -149,20 +154,6 @@ def problem_rows(problem: Problem, recipe: DsvaRecipe) -> Tensor:
         rows = rows - rows[problem.seen].mean(0)
         rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
     return torch.from_numpy(np.asarray(rows, dtype="float32"))
-
-
-def start_heads(problem: Problem, recipe: DsvaRecipe, seed: int) -> DsvaHeads:
-    """Build the heads for a problem, calibrated on some of its training images where the recipe is centred."""
-    tokens, grid = problem.features.tokens, problem.features.grid
-    assert tokens is not None
-    heads = DsvaHeads(
-        tokens.shape[2], problem.table.rows.shape[1], tokens.shape[1] - grid**2, grid, centred=recipe.centred
-    )
-    if recipe.centred:
-        some = np.random.default_rng(seed).choice(problem.fit, min(CALIBRATION_IMAGES, len(problem.fit)), replace=False)
-        anchors = problem.table.anchors if recipe.anchored else None
-        heads.calibrate(read_tokens(tokens, np.sort(some)), None if anchors is None else torch.from_numpy(anchors))
-    return heads
 
 
 class _ScoreKeeper(lightning.Callback):

@@ -52,6 +52,15 @@ class DsvaModule(lightning.LightningModule):
         self.register_buffer("rows", rows)
         anchors = [heads.global_head.weight.detach().clone(), heads.prototypes.detach().clone()]
         self.anchors = anchors if self.recipe.anchor else []
+        self.output = "global"
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Save which output of the heads is reported, and its anchors."""
+        checkpoint["output"], checkpoint["anchors"] = self.output, [a.cpu() for a in self.anchors]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take them back."""
+        self.output, self.anchors = checkpoint["output"], checkpoint["anchors"]
 
     def forward(self, x: Tensor) -> HeadsOutput:
         """Score a batch, first look."""

@@ -86,14 +86,14 @@ def phrase_encoder() -> "PhraseEncoder":
     return load_model(device="cpu").text.encoder
 
 
-def class_rows(images: ImageSet, table: str, kind: str, text_vectors: Path) -> ClassTable:
+def class_rows(images: ImageSet, table: str, kind: str, text_vectors: Path | None) -> ClassTable:
     """Give the rows of all classes of a set, with where their attributes' words lie.
 
     Args:
         images: name the classes.
         table: which human table, by the name of its data set.
         kind: `human`; `text`, names against a vocabulary of attributes; or `human+text`, both side by side.
-        text_vectors: table of text vectors.
+        text_vectors: table of text vectors; None: the bundled text side reads all names, and no anchors are known.
 
     Raises:
         TrainingError: for an unknown kind.
@@ -101,7 +101,7 @@ def class_rows(images: ImageSet, table: str, kind: str, text_vectors: Path) -> C
     from rszsl.zsl.rows.combine import combine_rows
     from rszsl.zsl.rows.common import attribute_words
     from rszsl.zsl.rows.human import human_rows
-    from rszsl.zsl.rows.textual import table_text, textual_rows
+    from rszsl.zsl.rows.textual import bundled_text, table_text, textual_rows
     from rszsl.zsl.rows.vocabulary import bundled_attributes
 
     tables, words = [], []
@@ -111,10 +111,10 @@ def class_rows(images: ImageSet, table: str, kind: str, text_vectors: Path) -> C
             words += [attribute_words(name) for name in tables[-1].attributes]
         elif part == "text":
             vocabulary = bundled_attributes()
-            text = table_text(text_vectors, phrase_encoder())
+            text = table_text(text_vectors, phrase_encoder()) if text_vectors else bundled_text()
             tables.append(textual_rows(images.classes, vocabulary, text, ridge=TEXT_RIDGE))
             words += [attribute.phrase for attribute in vocabulary]
         else:
             raise TrainingError(f"no class rows of kind {kind!r}; there are human, text and human+text")
     rows = tables[0] if len(tables) == 1 else combine_rows(tables)
-    return replace(rows, anchors=name_vectors(tuple(words), text_vectors))
+    return replace(rows, anchors=name_vectors(tuple(words), text_vectors)) if text_vectors else rows

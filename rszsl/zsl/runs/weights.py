@@ -28,3 +28,20 @@ def load_trunk_weights(trunk: nn.Module, path: Path) -> None:
             raise TrainingError(f"{path}: {theirs} {tuple(weights.shape)} is no {ours} {tuple(wanted.shape)}")
         target[ours] = weights
     trunk.load_state_dict(target)
+
+
+def load_vit_weights(model: nn.Module, path: Path) -> None:
+    """Copy a state dict (safetensors, or a torch file of tensors alone) into a timm vision transformer.
+
+    Raises:
+        OSError, RuntimeError: where the file cannot be read or is of another model.
+    """
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        state = load_file(path)
+    else:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    if missing:
+        raise RuntimeError(f"it lacks {missing[0]}" + (f" and has {unexpected[0]}" if unexpected else ""))

@@ -1,0 +1,67 @@
+"""How well a training does on classes that it never sees, after every epoch."""
+
+from collections.abc import Callable
+
+import lightning
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from rszsl.model.heads import normal, reported
+from rszsl.zsl.dsva.module import DsvaModule
+from rszsl.zsl.metrics import per_class_accuracy
+
+OUTPUTS = ("global", "local", "both")
+MONITOR = "validation"
+
+Floats = NDArray[np.float32]
+Batches = DataLoader[tuple[Tensor, Tensor]]
+
+
+@torch.inference_mode()
+def attributes_of(module: DsvaModule, loader: Batches) -> dict[str, Floats]:
+    """Score images by each output of the heads: float32 (n, K), unit length."""
+    was_training = module.training
+    module.eval()
+    parts: dict[str, list[Floats]] = {output: [] for output in OUTPUTS}
+    for x, _truth in loader:
+        out = module(x.to(module.device))
+        for output in OUTPUTS:
+            parts[output].append(normal(reported(out, output)).float().cpu().numpy())
+    module.train(was_training)
+    return {output: np.concatenate(kept) for output, kept in parts.items()}
+
+
+class WatchUnseen(lightning.Callback):
+    """Logs the accuracy among validation classes, and keeps which output of the heads was best."""
+
+    def __init__(
+        self, loader: Batches, truth: NDArray[np.int64], rows: Floats, classes: NDArray[np.int64],
+        log: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        """Remember what to look at.
+
+        Args:
+            loader: the images of the validation classes, in order.
+            truth: int64 (n,), rows of their classes.
+            rows: float32 (C, K), of all classes.
+            classes: rows of the validation classes.
+            log: takes one line an epoch.
+        """
+        self.loader, self.truth, self.rows, self.classes, self.log_line = loader, truth, rows, classes, log
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Measure, log, and keep the best output in the module, which saves it with its weights."""
+        assert isinstance(pl_module, DsvaModule)
+        found = {
+            output: per_class_accuracy(attributes @ self.rows.T, self.truth, self.classes)
+            for output, attributes in attributes_of(pl_module, self.loader).items()
+        }
+        best = max(OUTPUTS, key=lambda output: found[output])
+        pl_module.output = best
+        pl_module.log_dict({MONITOR: found[best], **{f"{MONITOR}_{k}": v for k, v in found.items()}})
+        loss = float(trainer.callback_metrics["loss"])
+        told = ", ".join(f"{output} {value:.3f}" for output, value in found.items())
+        self.log_line(f"epoch {trainer.current_epoch}: loss {loss:.4f}; validation classes {told}")
