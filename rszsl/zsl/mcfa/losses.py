@@ -30,7 +30,7 @@ CONTRASTIVE = ("v2v", "v2s", "s2v")
 
 def absolute_error(truth: Tensor, decoded: Tensor) -> Tensor:
     """Sum |x - D(z)|; reconstruction and cross reconstruction are made of it."""
-    return functional.l1_loss(decoded, truth, reduction="sum")
+    return (truth - decoded).abs().sum()
 
 
 def divergence(mean: Tensor, logvar: Tensor) -> Tensor:
@@ -41,7 +41,8 @@ def divergence(mean: Tensor, logvar: Tensor) -> Tensor:
 def alignment(mean: Tensor, logvar: Tensor, class_mean: Tensor, class_logvar: Tensor) -> Tensor:
     """Sum the 2-Wasserstein distance of each image's distribution from that of its own class, all (N, L)."""
     spread = torch.exp(logvar / 2) - torch.exp(class_logvar / 2)
-    return torch.linalg.vector_norm(torch.cat([mean - class_mean, spread], dim=1), dim=1).sum()
+    distance: Tensor = torch.linalg.vector_norm(torch.cat([mean - class_mean, spread], dim=1), dim=1)
+    return distance.sum()
 
 
 def visual_to_visual(z: Tensor, truth: Tensor, temperature: float) -> Tensor:

@@ -74,15 +74,18 @@ class McfaMethod:
     ) -> Iterator[Candidate]:
         """Train both classifiers on the latents of a stage and yield a candidate for each number of passes."""
         networks, noise = stage.networks, recipe.noise
-        generator, rng = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
+        generator = torch.Generator().manual_seed(seed)
         rows = problem.table.rows[problem.unseen]
         members = [np.flatnonzero(truth == c) for c in range(len(problem.seen))]
         alone = draw_semantic(networks, rows, UNSEEN_ALONE, noise, generator)
         unseen = draw_semantic(networks, rows, UNSEEN_DRAWS, noise, generator)
-        both = joined(draw_visual(networks, learn, members, SEEN_DRAWS, noise, generator), unseen)
+        seen = draw_visual(networks, learn, members, SEEN_DRAWS, noise, generator)
         latents = visual_means(networks, asked)
         everyone, width = np.concatenate([problem.seen, problem.unseen]), len(problem.table.rows)
-        maps = (fit_classifier(drawn, [p[i] for p in PASSES], rng) for i, drawn in enumerate((alone, both)))
+        maps = [
+            fit_classifier(drawn, [both[i] for both in PASSES], np.random.default_rng([seed, i]))
+            for i, drawn in enumerate((alone, joined(seen, unseen)))
+        ]
         for (few, many), by_unseen, by_all in zip(PASSES, *maps, strict=True):
             yield Candidate(
                 setting=f"epoch={stage.epoch} passes={few}/{many}",

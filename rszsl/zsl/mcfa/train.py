@@ -1,7 +1,7 @@
 """Training of the two autoencoders (METHOD E.3 to E.5)."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -97,16 +97,20 @@ def episode_loss(networks: Mcfa, x: Tensor, s: Tensor, recipe: Recipe, generator
     truth = torch.arange(len(s)).repeat_interleave(SHOTS)
     seen, meant = networks.visual.encode(x), networks.semantic.encode(s)
     z, u = seen.sample(recipe.noise, generator), meant.sample(recipe.noise, generator)
-    x_own, x_cross = networks.visual.decode(torch.cat([z, u])).split([len(z), len(u)])
-    s_cross, s_own = networks.semantic.decode(torch.cat([z, u])).split([len(z), len(u)])
-    pairs = {
-        "reconstruction": lambda: losses.absolute_error(x, x_own) + losses.absolute_error(s, s_own),
+    images, latents = len(z), torch.cat([z, u])
+    x_decoded, s_decoded = networks.visual.decode(latents), networks.semantic.decode(latents)
+    terms: dict[str, Callable[[], Tensor]] = {
+        "reconstruction": lambda: (
+            losses.absolute_error(x, x_decoded[:images]) + losses.absolute_error(s, s_decoded[images:])
+        ),
         "divergence": lambda: losses.divergence(seen.mean, seen.logvar) + losses.divergence(meant.mean, meant.logvar),
-        "cross": lambda: losses.absolute_error(x, x_cross[truth]) + losses.absolute_error(s[truth], s_cross),
+        "cross": lambda: (
+            losses.absolute_error(x, x_decoded[images + truth]) + losses.absolute_error(s[truth], s_decoded[:images])
+        ),
         "alignment": lambda: losses.alignment(seen.mean, seen.logvar, meant.mean[truth], meant.logvar[truth]),
         "v2v": lambda: losses.visual_to_visual(z, truth, recipe.temperature),
         "v2s": lambda: losses.visual_to_semantic(z, u, truth, recipe.temperature),
         "s2v": lambda: losses.semantic_to_visual(z, u, truth, recipe.temperature),
     }
-    weighed = ((getattr(recipe.weights, term), value) for term, value in pairs.items())
+    weighed = ((getattr(recipe.weights, term), value) for term, value in terms.items())
     return sum((weight * value() for weight, value in weighed if weight), torch.zeros(()))
