@@ -11,12 +11,12 @@ from rszsl.zsl.mcfa.classifier import Drawn, draw_semantic, draw_visual, fit_cla
 from rszsl.zsl.mcfa.episodes import draw_episodes, members_of
 from rszsl.zsl.mcfa.losses import CONTRASTIVE, TERMS, Weights
 from rszsl.zsl.mcfa.method import PAPER, McfaMethod, min_max
-from rszsl.zsl.mcfa.networks import Autoencoder, Latent, Mcfa
-from rszsl.zsl.mcfa.train import Recipe, episode_loss, train
+from rszsl.zsl.mcfa.networks import Latent, Networks
+from rszsl.zsl.mcfa.step import Objective, episode_loss
+from rszsl.zsl.mcfa.train import Recipe, train
 
-Z = torch.tensor([[2.0, 0.0], [0.0, 3.0], [0.6, 0.8], [-1.0, 0.0]])
-"""Of unit length: (1, 0), (0, 1), (0.6, 0.8), (-1, 0)."""
-U = torch.tensor([[5.0, 0.0], [0.0, 0.5]])
+Z = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8], [-1.0, 0.0]])
+U = torch.eye(2)
 TRUTH = torch.tensor([0, 0, 1, 1])
 
 
@@ -25,32 +25,32 @@ def seeded(seed=0):
 
 
 def test_absolute_error_is_a_sum():
-    got = losses.absolute_error(torch.tensor([[1.0, 2.0], [0.0, -1.0]]), torch.tensor([[0.5, 2.5], [1.0, 1.0]]))
+    got, *_ = losses.absolute_error(torch.tensor([[1.0, 2.0], [0.0, -1.0]]), torch.tensor([[0.5, 2.5], [1.0, 1.0]]))
     assert float(got) == pytest.approx(0.5 + 0.5 + 1 + 2)
 
 
 def test_divergence_by_hand():
-    got = losses.divergence(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([[0.0, log(2)], [0.0, 0.0]]))
+    got, *_ = losses.divergence(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([[0.0, log(2)], [0.0, 0.0]]))
     # (1, var 1): 1/2; (0, var 2): (2 - 1 - ln 2) / 2; (0, 1): 0; (2, 1): 4/2
     assert float(got) == pytest.approx(0.5 + (1 - log(2)) / 2 + 2)
 
 
 def test_divergence_of_the_prior_is_nothing():
-    assert float(losses.divergence(torch.zeros(3, 4), torch.zeros(3, 4))) == 0
+    assert float(losses.divergence(torch.zeros(3, 4), torch.zeros(3, 4))[0]) == 0
 
 
 def test_alignment_by_hand():
     mean, class_mean = torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.tensor([[0.0, 0.0], [0.0, 0.0]])
     logvar, class_logvar = torch.full((2, 2), 2 * log(3)), torch.tensor([[2 * log(3)] * 2, [2 * log(3), 0.0]])
     # spreads are 3 and 3, but for the last class dimension, which is 1
-    got = losses.alignment(mean, logvar, class_mean, class_logvar)
+    got, *_ = losses.alignment(mean, logvar, class_mean, class_logvar)
     assert float(got) == pytest.approx(sqrt(1 + 4) + 2, abs=1e-5)
 
 
-def test_alignment_of_the_same_distribution_has_a_slope():
-    mean = torch.zeros(2, 3, requires_grad=True)
-    losses.alignment(mean, torch.zeros(2, 3), torch.zeros(2, 3), torch.zeros(2, 3)).backward()
-    assert torch.isfinite(mean.grad).all()
+def test_alignment_of_the_same_distribution_has_no_slope():
+    loss, *slopes = losses.alignment(*[torch.zeros(2, 3)] * 4)
+    assert float(loss) == 0
+    assert all(float(slope.abs().max()) == 0 for slope in slopes)
 
 
 def test_visual_to_visual_by_hand():
@@ -61,12 +61,12 @@ def test_visual_to_visual_by_hand():
         - log(e[-0.6] / (e[0.6] + e[0.8] + e[-0.6]))
         - log(e[-0.6] / (e[-1.0] + e[0.0] + e[-0.6]))
     )
-    assert float(losses.visual_to_visual(Z, TRUTH, 2.0)) == pytest.approx(want, rel=1e-5)
+    assert float(losses.visual_to_visual(Z, TRUTH, 2.0)[0]) == pytest.approx(want, rel=1e-5)
 
 
 def test_visual_to_visual_takes_the_mean_of_exponentials_inside_the_logarithm():
     z = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8], [-1.0, 0.0], [-1.0, 0.0]])
-    got = losses.visual_to_visual(z, torch.tensor([0, 0, 0, 1, 1]), 1.0)
+    got, _ = losses.visual_to_visual(z, torch.tensor([0, 0, 0, 1, 1]), 1.0)
     first = [exp(0.0), exp(0.6), exp(-1.0), exp(-1.0)]  # cosines of image 0 to 1, 2 (its fellows), 3, 4
     second = [exp(0.0), exp(0.8), exp(0.0), exp(0.0)]
     third = [exp(0.6), exp(0.8), exp(-0.6), exp(-0.6)]
@@ -83,36 +83,36 @@ def test_visual_to_semantic_by_hand():
         - log(exp(0.4) / (exp(0.3) + exp(0.4)))
         - log(exp(0.0) / (exp(-0.5) + exp(0.0)))
     )
-    assert float(losses.visual_to_semantic(Z, U, TRUTH, 2.0)) == pytest.approx(want, rel=1e-5)
+    assert float(losses.visual_to_semantic(Z, U, TRUTH, 2.0)[0]) == pytest.approx(want, rel=1e-5)
 
 
 def test_semantic_to_visual_by_hand():
     first = [exp(c / 2) for c in (1.0, 0.0, 0.6, -1.0)]
     second = [exp(c / 2) for c in (0.0, 1.0, 0.8, 0.0)]
     want = -log((first[0] + first[1]) / 2 / sum(first)) - log((second[2] + second[3]) / 2 / sum(second))
-    assert float(losses.semantic_to_visual(Z, U, TRUTH, 2.0)) == pytest.approx(want, rel=1e-5)
+    assert float(losses.semantic_to_visual(Z, U, TRUTH, 2.0)[0]) == pytest.approx(want, rel=1e-5)
 
 
 def test_the_paper_weights_and_recipe():
     assert Weights() == Weights(1.0, 1.0, 10.0, 1.0, 100.0, 100.0, 10.0)
-    assert (PAPER.temperature, PAPER.noise, PAPER.rate, PAPER.epochs) == (2.0, "scalar", 1.5e-4, 50)
-    assert PAPER.weights == Weights()
+    assert PAPER.goal == Objective(Weights(), temperature=2.0, noise="scalar")
+    assert (PAPER.rate, PAPER.epochs, PAPER.same_positions, PAPER.iterations) == (1.5e-4, 50, True, None)
 
 
 def test_terms_add_up_with_their_weights():
-    networks = Mcfa(6, 4, seeded())
+    networks = Networks(6, 4, seeded())
     x, s = torch.rand(10, 6, generator=seeded(1)), torch.rand(2, 4, generator=seeded(2))
-    recipes = {term: Recipe(weights=Weights(**(dict.fromkeys(TERMS, 0.0) | {term: 1.0}))) for term in TERMS}
-    one_by_one = {term: episode_loss(networks, x, s, recipe, seeded()).item() for term, recipe in recipes.items()}
-    whole = episode_loss(networks, x, s, Recipe(), seeded()).item()
+    goals = {term: Objective(Weights(**(dict.fromkeys(TERMS, 0.0) | {term: 1.0}))) for term in TERMS}
+    one_by_one = {term: episode_loss(networks, x, s, goal, seeded()).item() for term, goal in goals.items()}
+    whole = episode_loss(networks, x, s, Objective(), seeded()).item()
     assert whole == pytest.approx(sum(getattr(Weights(), t) * v for t, v in one_by_one.items()), rel=1e-4)
     assert all(value > 0 for value in one_by_one.values())
 
 
 def test_cross_reconstruction_decodes_the_other_side():
-    networks = Mcfa(6, 4, seeded())
+    networks = Networks(6, 4, seeded())
     x, s = torch.rand(10, 6, generator=seeded(1)), torch.rand(2, 4, generator=seeded(2))
-    only = Recipe(weights=Weights(**(dict.fromkeys(TERMS, 0.0) | {"cross": 1.0})))
+    only = Objective(Weights(**(dict.fromkeys(TERMS, 0.0) | {"cross": 1.0})))
     noise = seeded()
     z, u = (side.encode(rows).sample("scalar", noise) for side, rows in ((networks.visual, x), (networks.semantic, s)))
     want = sum(
@@ -138,25 +138,83 @@ def test_the_standard_draw_has_the_spread_of_the_distribution():
 
 
 def test_shapes_and_start_of_the_networks():
-    networks = Mcfa(512, 33, seeded())
+    networks = Networks(512, 33, seeded())
     latent = networks.visual.encode(torch.rand(7, 512))
     assert latent.mean.shape == latent.logvar.shape == (7, 64)
     assert networks.visual.decode(latent.mean).shape == (7, 512)
     assert networks.semantic.decode(latent.mean).shape == (7, 33)
-    assert networks.semantic.enter.weight.shape == (256, 33)
-    assert all(float(p.abs().max()) == 0 for name, p in networks.named_parameters() if name.endswith("bias"))
-    # Xavier-uniform, gain 0.5: the bound is 0.5 sqrt(6 / (in + out)), and the heads of mean and logvar are two layers
+    coder = networks.visual
+    assert networks.semantic.encoder.first.shape == (33, 256)
+    assert float(coder.encoder.first_bias.abs().max()) == float(coder.decoder.second_bias.abs().max()) == 0
+    # Xavier-uniform, gain 0.5: the bound is 0.5 sqrt(6 / (in + out)); the heads of mean and logvar are two layers
     for weight, bound in (
-        (networks.visual.enter.weight, 0.5 * sqrt(6 / 1024)),
-        (networks.visual.distribution.weight, 0.5 * sqrt(6 / (512 + 64))),
+        (coder.encoder.first, 0.5 * sqrt(6 / 1024)),
+        (coder.encoder.second, 0.5 * sqrt(6 / (512 + 64))),
+        (coder.decoder.first, 0.5 * sqrt(6 / (512 + 64))),
     ):
-        assert float(weight.abs().max()) == pytest.approx(bound, rel=0.01)
-        assert float(weight.abs().max()) <= bound
+        assert 0.99 * bound < float(weight.abs().max()) <= bound
+        assert abs(float(weight.mean())) < 0.01 * bound
 
 
-def test_an_autoencoder_starts_the_same_for_a_seed():
-    one, two = Autoencoder(8, 16, seeded(5)), Autoencoder(8, 16, seeded(5))
-    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+def test_networks_start_the_same_for_a_seed():
+    assert torch.equal(Networks(8, 5, seeded(5)).flat, Networks(8, 5, seeded(5)).flat)
+
+
+TERM_INPUTS = {
+    "absolute_error": lambda r: (torch.rand(4, 3, generator=r), torch.rand(4, 3, generator=r)),
+    "divergence": lambda r: tuple(torch.randn(2, 4, 3, generator=r)),
+    "alignment": lambda r: tuple(torch.randn(4, 4, 3, generator=r)),
+    "visual_to_visual": lambda r: (torch.randn(4, 3, generator=r), TRUTH, 0.7),
+    "visual_to_semantic": lambda r: (torch.randn(4, 3, generator=r), torch.randn(2, 3, generator=r), TRUTH, 0.7),
+    "semantic_to_visual": lambda r: (torch.randn(4, 3, generator=r), torch.randn(2, 3, generator=r), TRUTH, 0.7),
+}
+
+
+@pytest.mark.parametrize("term", TERM_INPUTS)
+def test_slopes_are_those_of_autograd(term):
+    inputs = TERM_INPUTS[term](seeded())
+    floats = [value for value in inputs if torch.is_tensor(value) and value.is_floating_point()]
+    for value in floats:
+        value.requires_grad_()
+    loss, *slopes = getattr(losses, term)(*inputs)
+    by = list(torch.autograd.grad(loss, floats))
+    if term == "absolute_error":
+        by = by[1:]  # by what is decoded, only
+    if term == "alignment":
+        torch.testing.assert_close(by.pop(2), -slopes[0])  # by the class mean
+    for got, want in zip(slopes, by, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
+
+
+def test_the_slope_before_normalising_is_that_of_autograd():
+    raw, by_unit = torch.randn(4, 3, generator=seeded(), requires_grad=True), torch.randn(4, 3, generator=seeded(1))
+    unit, lengths = losses.normalised(raw)
+    (want,) = torch.autograd.grad((unit * by_unit).sum(), raw)
+    torch.testing.assert_close(losses.before_normalising(by_unit, unit, lengths), want)
+
+
+@pytest.mark.parametrize("noise", ["scalar", "standard"])
+@pytest.mark.parametrize("part", ["visual.encoder", "visual.decoder", "semantic.encoder", "semantic.decoder"])
+def test_slopes_of_an_episode_are_the_change_of_its_loss(noise, part):
+    networks = Networks(20, 6, seeded())
+    x, s = torch.rand(10, 20, generator=seeded(1)), torch.rand(2, 6, generator=seeded(2))
+    goal = Objective(Weights(alignment=20.0, divergence=3.0), temperature=0.5, noise=noise)
+
+    def loss_at(flat):
+        networks.flat.copy_(flat)
+        return episode_loss(networks, x, s, goal, seeded(3)).item()
+
+    start = networks.flat.clone()
+    loss_at(start)
+    slopes, inside = networks.slopes.clone(), torch.zeros_like(start)
+    side, coder = part.split(".")
+    for weight in vars(getattr(getattr(networks, side), coder)).values():
+        if torch.is_tensor(weight):
+            place = (weight.data_ptr() - networks.flat.data_ptr()) // 4
+            inside[place : place + weight.numel()] = 1
+    way = slopes * inside / (slopes * inside).norm()
+    rise = (loss_at(start + 1e-2 * way) - loss_at(start - 1e-2 * way)) / 2e-2
+    assert rise == pytest.approx(float((slopes * way).sum()), rel=0.02)
 
 
 def test_paper_episodes_take_five_classes_at_the_same_five_places():
@@ -187,7 +245,7 @@ def test_fewer_than_five_classes_make_smaller_episodes():
 
 
 def test_latents_are_drawn_200_and_400_for_a_class():
-    networks, problem = Mcfa(32, 12, seeded()), made_problem()[0]
+    networks, problem = Networks(32, 12, seeded()), made_problem()[0]
     counts = {}
 
     def counted(drawn, passes, rng):
@@ -205,7 +263,7 @@ def test_latents_are_drawn_200_and_400_for_a_class():
 
 
 def test_visual_latents_come_from_images_of_their_class():
-    networks = Mcfa(6, 4, seeded())
+    networks = Networks(6, 4, seeded())
     visual = np.random.default_rng(0).random((5, 6), dtype="float32")
     drawn = draw_visual(networks, visual, [np.array([0, 1]), np.array([2, 3, 4])], 4, "scalar", seeded(7))
     order = [0, 1, 0, 1, 2, 3, 4, 2]

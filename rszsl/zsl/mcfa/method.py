@@ -20,14 +20,15 @@ from rszsl.zsl.mcfa.classifier import (
     joined,
 )
 from rszsl.zsl.mcfa.losses import CONTRASTIVE, TERMS
-from rszsl.zsl.mcfa.networks import Mcfa
+from rszsl.zsl.mcfa.networks import Networks
+from rszsl.zsl.mcfa.step import Objective
 from rszsl.zsl.mcfa.train import Recipe, Stage, train
 from rszsl.zsl.problem import Candidate, Floats, Indices, Problem
 
 PASSES = ((2, 1), (10, 5), (25, 12), (50, 23))
 """Passes of the classifier of unseen classes and of that of all; the last are the paper's."""
 PAPER = Recipe()
-OURS = Recipe(noise="standard", same_positions=False)
+OURS = Recipe(Objective(noise="standard"), same_positions=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,8 @@ class McfaMethod:
             TrainingError: where the loss is not finite.
         """
         recipe = self.recipe or (PAPER if self.mode == "paper" else OURS)
-        recipe = replace(recipe, weights=replace(recipe.weights, **dict.fromkeys(self.without, 0.0)))
+        weights = replace(recipe.goal.weights, **dict.fromkeys(self.without, 0.0))
+        recipe = replace(recipe, goal=replace(recipe.goal, weights=weights))
         learn, asked = min_max(problem.features.embedding[problem.fit], problem.features.embedding[ask])
         truth = seen_positions(problem)
         for stage in train(learn, truth, problem.table.rows[problem.seen], recipe, seed):
@@ -73,7 +75,7 @@ class McfaMethod:
         self, stage: Stage, problem: Problem, learn: Floats, truth: Indices, asked: Floats, recipe: Recipe, seed: int
     ) -> Iterator[Candidate]:
         """Train both classifiers on the latents of a stage and yield a candidate for each number of passes."""
-        networks, noise = stage.networks, recipe.noise
+        networks, noise = stage.networks, recipe.goal.noise
         generator = torch.Generator().manual_seed(seed)
         rows = problem.table.rows[problem.unseen]
         members = [np.flatnonzero(truth == c) for c in range(len(problem.seen))]
@@ -102,7 +104,7 @@ def min_max(learn: Floats, asked: Floats) -> tuple[Floats, Floats]:
     return (learn - low) / span, (asked - low) / span
 
 
-def visual_means(networks: Mcfa, visual: Floats) -> Floats:
+def visual_means(networks: Networks, visual: Floats) -> Floats:
     """Give the mean latents (m, L) of images (m, E)."""
     with torch.inference_mode():
         means: Floats = networks.visual.encode(torch.from_numpy(visual)).mean.numpy()
