@@ -67,8 +67,10 @@ class McfaMethod:
         weights = replace(recipe.goal.weights, **dict.fromkeys(self.without, 0.0))
         recipe = replace(recipe, goal=replace(recipe.goal, weights=weights))
         learn, asked = min_max(problem.features.embedding[problem.fit], problem.features.embedding[ask])
-        truth = seen_positions(problem)
-        for stage in train(learn, truth, problem.table.rows[problem.seen], recipe, seed):
+        truth, rows = seen_positions(problem), problem.table.rows
+        rows = balanced_rows(rows, problem.seen, learn) if recipe.balanced else rows
+        problem = replace(problem, table=replace(problem.table, rows=rows))
+        for stage in train(learn, truth, rows[problem.seen], recipe, seed):
             yield from self._classified(stage, problem, learn, truth, asked, recipe, seed)
 
     def _classified(
@@ -102,6 +104,20 @@ def min_max(learn: Floats, asked: Floats) -> tuple[Floats, Floats]:
     low = learn.min(axis=0)
     span = np.maximum(learn.max(axis=0) - low, np.float32(1e-12))
     return (learn - low) / span, (asked - low) / span
+
+
+def balanced_rows(rows: Floats, seen: Indices, learn: Floats) -> Floats:
+    """Centre class rows (C, K) on the seen ones, and scale them until they deviate as much in sum as images do.
+
+    Args:
+        rows: of all classes.
+        seen: those to learn from.
+        learn: float32 (n, E), images as the encoder sees them.
+    """
+    centred = rows - rows[seen].mean(axis=0)
+    images = np.abs(learn - learn.mean(axis=0)).sum(axis=1).mean()
+    scaled: Floats = centred * (images / np.maximum(np.abs(centred[seen]).sum(axis=1).mean(), 1e-12))
+    return scaled
 
 
 def visual_means(networks: Networks, visual: Floats) -> Floats:

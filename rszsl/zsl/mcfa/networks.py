@@ -81,7 +81,7 @@ class Autoencoder:
 
     def start(self, generator: torch.Generator) -> None:
         """Draw the weights, Xavier-uniform of gain 0.5; mean and logvar are two layers. Biases stay 0."""
-        heads = self.encoder.second.split(LATENT, dim=1)
+        heads = torch.split_with_sizes(self.encoder.second, [LATENT, LATENT], dim=1)
         for weight in (self.encoder.first, *heads, self.decoder.first, self.decoder.second):
             bound = 0.5 * (6 / sum(weight.shape)) ** 0.5
             weight.copy_((torch.rand(weight.shape, generator=generator) * 2 - 1) * bound)

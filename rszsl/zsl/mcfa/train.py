@@ -20,6 +20,8 @@ class Recipe:
 
     Attributes:
         goal: what is asked of the autoencoders.
+        balanced: whether class rows lose their mean and are scaled until both sides weigh the same in the loss; a
+            short row of unit length says next to nothing there otherwise.
         same_positions: whether the classes of an episode give images at the same places.
         rate: learning rate of Adam (AMSGrad, no decay).
         epochs: passes over the images.
@@ -28,6 +30,7 @@ class Recipe:
     """
 
     goal: Objective = field(default_factory=Objective)
+    balanced: bool = False
     same_positions: bool = True
     rate: float = 1.5e-4
     epochs: int = 50
