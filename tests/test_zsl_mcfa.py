@@ -1,16 +1,18 @@
+from dataclasses import replace
 from math import exp, log, sqrt
 
 import numpy as np
 import pytest
 import torch
-from zsl_problems import made_problem
+from zsl_problems import made_problem, unseen_accuracy
 
 from rszsl.errors import OptionError, TrainingError
+from rszsl.zsl.baselines.controls import Shuffled
 from rszsl.zsl.mcfa import losses
 from rszsl.zsl.mcfa.classifier import Drawn, draw_semantic, draw_visual, fit_classifier, likelihood_slope, log_softmax
 from rszsl.zsl.mcfa.episodes import draw_episodes, members_of
 from rszsl.zsl.mcfa.losses import CONTRASTIVE, TERMS, Weights
-from rszsl.zsl.mcfa.method import PAPER, McfaMethod, min_max
+from rszsl.zsl.mcfa.method import OURS, PAPER, McfaMethod, balanced_rows, min_max
 from rszsl.zsl.mcfa.networks import Latent, Networks
 from rszsl.zsl.mcfa.step import Objective, episode_loss
 from rszsl.zsl.mcfa.train import Recipe, train
@@ -323,3 +325,55 @@ def test_a_loss_that_is_not_finite_is_an_error():
     visual[:10] = np.inf
     with pytest.raises(TrainingError, match="loss of MCFA"):
         list(train(visual, np.repeat(np.arange(5), 10), np.eye(5, dtype="float32"), Recipe(epochs=2), 0))
+
+
+QUICK = McfaMethod(recipe=replace(OURS, epochs=12, every=12))
+
+
+def test_rows_that_make_the_features_recognise_unseen_classes():
+    problem, ask = made_problem()
+    found = list(QUICK.candidates(problem, ask, 0))
+    assert max(unseen_accuracy(problem, ask, c) for c in found) > 0.6  # chance is 1 in 6
+
+
+def test_shuffled_rows_do_not():
+    means = []
+    for seed in range(3):
+        problem, ask = made_problem(seed=seed)
+        means += [unseen_accuracy(problem, ask, c) for c in Shuffled(QUICK).candidates(problem, ask, seed)]
+    assert np.mean(means) < 0.4
+
+
+@pytest.mark.parametrize("mode", ["paper", "rszsl"])
+def test_a_seed_gives_the_same_again_and_says_nothing_of_other_classes(mode):
+    problem, ask = made_problem()
+    problem = replace(problem, unseen=problem.unseen[:-1])
+    method = McfaMethod(mode, recipe=replace(PAPER if mode == "paper" else OURS, epochs=2, every=1))
+    first, second = (list(method.candidates(problem, ask, 3)) for _ in range(2))
+    assert [c.setting for c in first] == [c.setting for c in second]
+    assert len({c.setting for c in first}) == len(first) == 8
+    everyone = np.union1d(problem.seen, problem.unseen)
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a.scores, b.scores)
+        np.testing.assert_array_equal(a.among_unseen, b.among_unseen)
+        assert np.isfinite(a.scores[:, everyone]).all()
+        assert np.flatnonzero(np.isfinite(a.among_unseen[0])).tolist() == problem.unseen.tolist()
+        np.testing.assert_allclose(np.exp(a.scores[:, everyone]).sum(axis=1), 1, rtol=1e-4)
+
+
+def test_other_images_and_their_labels_are_not_looked_at():
+    problem, ask = made_problem()
+    hidden, embedding = problem.labels.copy(), problem.features.embedding.copy()
+    hidden[ask], embedding[ask[1:]] = -1, 0
+    blind = replace(problem, labels=hidden, features=replace(problem.features, embedding=embedding))
+    method = McfaMethod(recipe=replace(OURS, epochs=1))
+    for a, b in zip(method.candidates(problem, ask, 0), method.candidates(blind, ask[:1], 0), strict=True):
+        np.testing.assert_allclose(a.scores[:1], b.scores, rtol=1e-3)
+
+
+def test_balanced_rows_deviate_as_much_as_images():
+    rows = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]], "float32")
+    learn = np.array([[0.0, 0.0, 3.0], [2.0, 2.0, 1.0]], "float32")  # both deviate by 1 + 1 + 1
+    got = balanced_rows(rows, np.array([0, 1]), learn)
+    # seen rows less their mean are (0.5, -0.5) and (-0.5, 0.5): three times that sums up to 3
+    np.testing.assert_allclose(got, [[1.5, -1.5], [-1.5, 1.5], [-1.5, -1.5]])

@@ -28,7 +28,9 @@ from rszsl.zsl.problem import Candidate, Floats, Indices, Problem
 PASSES = ((2, 1), (10, 5), (25, 12), (50, 23))
 """Passes of the classifier of unseen classes and of that of all; the last are the paper's."""
 PAPER = Recipe()
-OURS = Recipe(Objective(noise="standard"), same_positions=False)
+OURS = Recipe(
+    Objective(temperature=0.1, noise="standard"), balanced=True, same_positions=False, rate=1e-3, epochs=20, every=5
+)
 
 
 @dataclass(frozen=True, slots=True)
