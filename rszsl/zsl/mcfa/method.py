@@ -19,6 +19,7 @@ from rszsl.zsl.mcfa.classifier import (
     fit_classifier,
     joined,
 )
+from rszsl.zsl.mcfa.episodes import members_of
 from rszsl.zsl.mcfa.losses import CONTRASTIVE, TERMS
 from rszsl.zsl.mcfa.networks import Networks
 from rszsl.zsl.mcfa.step import Objective
@@ -82,7 +83,7 @@ class McfaMethod:
         networks, noise = stage.networks, recipe.goal.noise
         generator = torch.Generator().manual_seed(seed)
         rows = problem.table.rows[problem.unseen]
-        members = [np.flatnonzero(truth == c) for c in range(len(problem.seen))]
+        members = members_of(truth, np.random.default_rng(seed))
         alone = draw_semantic(networks, rows, UNSEEN_ALONE, noise, generator)
         unseen = draw_semantic(networks, rows, UNSEEN_DRAWS, noise, generator)
         seen = draw_visual(networks, learn, members, SEEN_DRAWS, noise, generator)
