@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from rszsl.zsl.mcfa.networks import Mcfa, Noise
+from rszsl.zsl.mcfa.networks import Networks, Noise
 from rszsl.zsl.problem import Floats, Indices
 
 UNSEEN_ALONE = 200
@@ -25,7 +25,7 @@ class Drawn:
     truth: Indices
 
 
-def draw_semantic(networks: Mcfa, rows: Floats, each: int, noise: Noise, generator: torch.Generator) -> Drawn:
+def draw_semantic(networks: Networks, rows: Floats, each: int, noise: Noise, generator: torch.Generator) -> Drawn:
     """Draw `each` latents for every one of C class rows (C, K) from the semantic encoder."""
     truth = np.repeat(np.arange(len(rows)), each)
     with torch.inference_mode():
@@ -34,7 +34,7 @@ def draw_semantic(networks: Mcfa, rows: Floats, each: int, noise: Noise, generat
 
 
 def draw_visual(
-    networks: Mcfa, visual: Floats, members: Sequence[Indices], each: int, noise: Noise, generator: torch.Generator
+    networks: Networks, visual: Floats, members: Sequence[Indices], each: int, noise: Noise, generator: torch.Generator
 ) -> Drawn:
     """Draw `each` latents for every class from the visual encoder.
 

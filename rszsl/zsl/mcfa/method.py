@@ -19,15 +19,19 @@ from rszsl.zsl.mcfa.classifier import (
     fit_classifier,
     joined,
 )
+from rszsl.zsl.mcfa.episodes import members_of
 from rszsl.zsl.mcfa.losses import CONTRASTIVE, TERMS
-from rszsl.zsl.mcfa.networks import Mcfa
+from rszsl.zsl.mcfa.networks import Networks
+from rszsl.zsl.mcfa.step import Objective
 from rszsl.zsl.mcfa.train import Recipe, Stage, train
 from rszsl.zsl.problem import Candidate, Floats, Indices, Problem
 
 PASSES = ((2, 1), (10, 5), (25, 12), (50, 23))
 """Passes of the classifier of unseen classes and of that of all; the last are the paper's."""
 PAPER = Recipe()
-OURS = Recipe(noise="standard", same_positions=False)
+OURS = Recipe(
+    Objective(temperature=0.1, noise="standard"), balanced=True, same_positions=False, rate=1e-3, epochs=20, every=5
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,26 +67,32 @@ class McfaMethod:
             TrainingError: where the loss is not finite.
         """
         recipe = self.recipe or (PAPER if self.mode == "paper" else OURS)
-        recipe = replace(recipe, weights=replace(recipe.weights, **dict.fromkeys(self.without, 0.0)))
+        weights = replace(recipe.goal.weights, **dict.fromkeys(self.without, 0.0))
+        recipe = replace(recipe, goal=replace(recipe.goal, weights=weights))
         learn, asked = min_max(problem.features.embedding[problem.fit], problem.features.embedding[ask])
-        truth = seen_positions(problem)
-        for stage in train(learn, truth, problem.table.rows[problem.seen], recipe, seed):
+        truth, rows = seen_positions(problem), problem.table.rows
+        rows = balanced_rows(rows, problem.seen, learn) if recipe.balanced else rows
+        problem = replace(problem, table=replace(problem.table, rows=rows))
+        for stage in train(learn, truth, rows[problem.seen], recipe, seed):
             yield from self._classified(stage, problem, learn, truth, asked, recipe, seed)
 
     def _classified(
         self, stage: Stage, problem: Problem, learn: Floats, truth: Indices, asked: Floats, recipe: Recipe, seed: int
     ) -> Iterator[Candidate]:
         """Train both classifiers on the latents of a stage and yield a candidate for each number of passes."""
-        networks, noise = stage.networks, recipe.noise
-        generator, rng = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
+        networks, noise = stage.networks, recipe.goal.noise
+        generator = torch.Generator().manual_seed(seed)
         rows = problem.table.rows[problem.unseen]
-        members = [np.flatnonzero(truth == c) for c in range(len(problem.seen))]
+        members = members_of(truth, np.random.default_rng(seed))
         alone = draw_semantic(networks, rows, UNSEEN_ALONE, noise, generator)
         unseen = draw_semantic(networks, rows, UNSEEN_DRAWS, noise, generator)
-        both = joined(draw_visual(networks, learn, members, SEEN_DRAWS, noise, generator), unseen)
+        seen = draw_visual(networks, learn, members, SEEN_DRAWS, noise, generator)
         latents = visual_means(networks, asked)
         everyone, width = np.concatenate([problem.seen, problem.unseen]), len(problem.table.rows)
-        maps = (fit_classifier(drawn, [p[i] for p in PASSES], rng) for i, drawn in enumerate((alone, both)))
+        maps = [
+            fit_classifier(drawn, [both[i] for both in PASSES], np.random.default_rng([seed, i]))
+            for i, drawn in enumerate((alone, joined(seen, unseen)))
+        ]
         for (few, many), by_unseen, by_all in zip(PASSES, *maps, strict=True):
             yield Candidate(
                 setting=f"epoch={stage.epoch} passes={few}/{many}",
@@ -99,7 +109,21 @@ def min_max(learn: Floats, asked: Floats) -> tuple[Floats, Floats]:
     return (learn - low) / span, (asked - low) / span
 
 
-def visual_means(networks: Mcfa, visual: Floats) -> Floats:
+def balanced_rows(rows: Floats, seen: Indices, learn: Floats) -> Floats:
+    """Centre class rows (C, K) on the seen ones, and scale them until they deviate as much in sum as images do.
+
+    Args:
+        rows: of all classes.
+        seen: those to learn from.
+        learn: float32 (n, E), images as the encoder sees them.
+    """
+    centred = rows - rows[seen].mean(axis=0)
+    images = np.abs(learn - learn.mean(axis=0)).sum(axis=1).mean()
+    scaled: Floats = centred * (images / np.maximum(np.abs(centred[seen]).sum(axis=1).mean(), 1e-12))
+    return scaled
+
+
+def visual_means(networks: Networks, visual: Floats) -> Floats:
     """Give the mean latents (m, L) of images (m, E)."""
     with torch.inference_mode():
         means: Floats = networks.visual.encode(torch.from_numpy(visual)).mean.numpy()

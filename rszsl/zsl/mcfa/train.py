@@ -6,13 +6,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from rszsl.errors import TrainingError
-from rszsl.zsl.mcfa import losses
-from rszsl.zsl.mcfa.episodes import SHOTS, draw_episodes, members_of
-from rszsl.zsl.mcfa.losses import Weights
-from rszsl.zsl.mcfa.networks import Mcfa, Noise
+from rszsl.zsl.mcfa.episodes import draw_episodes, members_of
+from rszsl.zsl.mcfa.networks import Networks
+from rszsl.zsl.mcfa.step import Objective, episode_loss
 from rszsl.zsl.problem import Floats, Indices
 
 
@@ -21,9 +19,9 @@ class Recipe:
     """How the autoencoders are trained; the defaults are the paper's.
 
     Attributes:
-        weights: of the terms.
-        temperature: of the contrastive terms.
-        noise: how latents are drawn.
+        goal: what is asked of the autoencoders.
+        balanced: whether class rows lose their mean and are scaled until both sides weigh the same in the loss; a
+            short row of unit length says next to nothing there otherwise.
         same_positions: whether the classes of an episode give images at the same places.
         rate: learning rate of Adam (AMSGrad, no decay).
         epochs: passes over the images.
@@ -31,9 +29,8 @@ class Recipe:
         every: epochs between two candidates; the last epoch is one too.
     """
 
-    weights: Weights = field(default_factory=Weights)
-    temperature: float = 2.0
-    noise: Noise = "scalar"
+    goal: Objective = field(default_factory=Objective)
+    balanced: bool = False
     same_positions: bool = True
     rate: float = 1.5e-4
     epochs: int = 50
@@ -46,7 +43,7 @@ class Stage:
     """The networks after an epoch (they go on changing when the next stage is asked for), and its mean loss."""
 
     epoch: int
-    networks: Mcfa
+    networks: Networks
     loss: float
 
 
@@ -64,49 +61,19 @@ def train(visual: Floats, truth: Indices, rows: Floats, recipe: Recipe, seed: in
         TrainingError: where the loss is not finite.
     """
     generator, rng = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
-    networks = Mcfa(visual.shape[1], rows.shape[1], generator)
-    optimiser = torch.optim.Adam(networks.parameters(), lr=recipe.rate, amsgrad=True, fused=True)
+    networks = Networks(visual.shape[1], rows.shape[1], generator)
+    networks.flat.grad = networks.slopes
+    optimiser = torch.optim.Adam([networks.flat], lr=recipe.rate, amsgrad=True, fused=True)
     images, classes, members = torch.from_numpy(visual), torch.from_numpy(rows), members_of(truth, rng)
     iterations = recipe.iterations or max(1, len(visual) // 25)
     for epoch in range(1, recipe.epochs + 1):
         episodes = draw_episodes(members, iterations, recipe.same_positions, rng)
         total = torch.zeros(())
         for ids, chosen in zip(torch.from_numpy(episodes.images), torch.from_numpy(episodes.classes), strict=True):
-            loss = episode_loss(networks, images[ids], classes[chosen], recipe, generator)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            total += episode_loss(networks, images[ids], classes[chosen], recipe.goal, generator)
             optimiser.step()
-            total += loss.detach()
         mean = float(total) / iterations
         if not math.isfinite(mean):
             raise TrainingError(f"the loss of MCFA is {mean} in epoch {epoch}; lower the learning rate {recipe.rate:g}")
         if epoch % recipe.every == 0 or epoch == recipe.epochs:
             yield Stage(epoch, networks, mean)
-
-
-def episode_loss(networks: Mcfa, x: Tensor, s: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
-    """Add up the weighted terms of one episode.
-
-    Args:
-        networks: both autoencoders.
-        x: (C * 5, E), five images for each class, in the order of `s`.
-        s: (C, K), rows of the classes.
-        recipe: of the weights, the temperature and the noise.
-        generator: of the noise.
-    """
-    truth = torch.arange(len(s)).repeat_interleave(SHOTS)
-    seen, meant = networks.visual.encode(x), networks.semantic.encode(s)
-    z, u = seen.sample(recipe.noise, generator), meant.sample(recipe.noise, generator)
-    x_own, x_cross = networks.visual.decode(torch.cat([z, u])).split([len(z), len(u)])
-    s_cross, s_own = networks.semantic.decode(torch.cat([z, u])).split([len(z), len(u)])
-    pairs = {
-        "reconstruction": lambda: losses.absolute_error(x, x_own) + losses.absolute_error(s, s_own),
-        "divergence": lambda: losses.divergence(seen.mean, seen.logvar) + losses.divergence(meant.mean, meant.logvar),
-        "cross": lambda: losses.absolute_error(x, x_cross[truth]) + losses.absolute_error(s[truth], s_cross),
-        "alignment": lambda: losses.alignment(seen.mean, seen.logvar, meant.mean[truth], meant.logvar[truth]),
-        "v2v": lambda: losses.visual_to_visual(z, truth, recipe.temperature),
-        "v2s": lambda: losses.visual_to_semantic(z, u, truth, recipe.temperature),
-        "s2v": lambda: losses.semantic_to_visual(z, u, truth, recipe.temperature),
-    }
-    weighed = ((getattr(recipe.weights, term), value) for term, value in pairs.items())
-    return sum((weight * value() for weight, value in weighed if weight), torch.zeros(()))
