@@ -9,6 +9,7 @@ import click
 from rszsl.cli.attributes import attributes_command
 from rszsl.cli.cached import embed_command, relabel_command, search_command
 from rszsl.cli.demo import demo_command
+from rszsl.cli.duplicates import duplicates_command
 from rszsl.cli.map import map_command
 from rszsl.cli.models import models_group
 from rszsl.errors import RszslError
@@ -35,6 +36,7 @@ for _command in (
     attributes_command,
     models_group,
     demo_command,
+    duplicates_command,
 ):
     cli.add_command(_command)
 
