@@ -10,6 +10,7 @@ from rszsl.cli.attributes import attributes_command
 from rszsl.cli.benchmark import benchmark_command
 from rszsl.cli.cached import embed_command, relabel_command, search_command
 from rszsl.cli.demo import demo_command
+from rszsl.cli.duplicates import duplicates_command
 from rszsl.cli.map import map_command
 from rszsl.cli.models import models_group
 from rszsl.cli.train import eval_command, train_command
@@ -40,6 +41,7 @@ for _command in (
     benchmark_command,
     train_command,
     eval_command,
+    duplicates_command,
 ):
     cli.add_command(_command)
 
