@@ -19,8 +19,8 @@ def train_command(recipe: Path) -> None:
     read = read_train_recipe(recipe)
     result = finish(Training(read, lambda line: click.echo(line, err=True)).run())
     click.echo(
-        f"{read.output}: {result['accuracy']:.3f} of {result['unseen']} unseen classes (chance {result['chance']:.3f}), "
-        f"U {result['U']:.3f}, S {result['S']:.3f}, H {result['H']:.3f}"
+        f"{read.output}: {result['accuracy']:.3f} among {result['unseen']} unseen classes "
+        f"(chance {result['chance']:.3f}), U {result['U']:.3f}, S {result['S']:.3f}, H {result['H']:.3f}"
     )
 
 
@@ -31,18 +31,24 @@ def train_command(recipe: Path) -> None:
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True)
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the result as JSON.")
-@click.option("--confusion", type=click.Path(dir_okay=False, path_type=Path), help="Draw the confusion matrix, PNG.")
+@click.option("--figures", type=click.Path(file_okay=False, path_type=Path), help="Draw every picture into a folder.")
 def eval_command(
     images: Path, model: str, classes: str | None, device: str, batch_size: int, output: Path | None,
-    confusion: Path | None,
+    figures: Path | None,
 ) -> None:  # fmt: skip
     """Measure a model on labelled images: a folder of class folders, or a CSV `path,class`."""
     from rszsl.classes import parse_classes
-    from rszsl.zsl.runs.measure import measure, write_measure
+    from rszsl.zsl.runs.measure import measure, write_json
 
     names = tuple(item.name for item in parse_classes(classes)) if classes else None
     found = measure(images, model, names, device=device, batch_size=batch_size)
     for name, share in found.by_class.items():
         click.echo(f"{name:30s} {share:.3f}")
     click.echo(f"{found.accuracy:.3f} mean per class of {len(found.classes)} (chance {1 / len(found.classes):.3f})")
-    write_measure(found, output, confusion)
+    if output:
+        write_json(found, output)
+    if figures:
+        from rszsl.zsl.runs.pictures import draw_all
+
+        for file in draw_all(found, figures):
+            click.echo(file)

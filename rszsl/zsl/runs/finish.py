@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from rszsl.zsl.runs.train import Training
 from rszsl.zsl.runs.watch import attributes_of
 
 Floats = NDArray[np.float32]
-RESULT_FILE = "result.json"
+RESULT_FILE, LOG_FILE = "result.json", "epochs.csv"
 
 
 def finish(training: Training) -> dict[str, Any]:
@@ -34,8 +35,10 @@ def finish(training: Training) -> dict[str, Any]:
     scores = {
         name: attributes_of(training.module, training.batches(ids))[training.module.output]
         for name, ids in (
-            ("validation", parts.validation), ("dev", parts.dev),
-            ("unseen", parts.unseen_test), ("seen", parts.seen_test),
+            ("validation", parts.validation),
+            ("dev", parts.dev),
+            ("unseen", parts.unseen_test),
+            ("seen", parts.seen_test),
         )  # fmt: skip
     }
     result = _result(training, scores, rows)
@@ -46,6 +49,7 @@ def finish(training: Training) -> dict[str, Any]:
     told = describe(training.tower, training.module.heads, training.module.output, table.names, table.attributes)
     (folder / TOWER_FILE).write_text(told, encoding="utf-8")
     (folder / RESULT_FILE).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    shutil.copyfile(training.log_file, folder / LOG_FILE)
     calibrator, threshold = _calibrate(training, scores, rows)
     temporary = folder / "card.tmp"
     temporary.write_text(to_toml(_card(training, calibrator, threshold, result)), encoding="utf-8")
@@ -78,6 +82,8 @@ def _result(training: Training, scores: dict[str, Floats], rows: Floats) -> dict
         "git": git_revision(Path(__file__).parent),
         "accuracy": per_class_accuracy(scores["unseen"] @ rows.T, truth, unseen),
         "chance": 1 / len(unseen),
+        "epoch": training.best_epoch,
+        "output": training.module.output,
         "gamma": gamma,
         "U": at.unseen,
         "S": at.seen,
@@ -88,9 +94,16 @@ def _result(training: Training, scores: dict[str, Floats], rows: Floats) -> dict
     }
 
 
-def _harmony_curve(training: Training, scores: dict[str, Floats], rows: Floats, kinds: tuple[str, str]) -> list[Harmony]:
+def _harmony_curve(
+    training: Training, scores: dict[str, Floats], rows: Floats, kinds: tuple[str, str]
+) -> list[Harmony]:
     m = training.material
-    ids = {"validation": m.parts.validation, "dev": m.parts.dev, "unseen": m.parts.unseen_test, "seen": m.parts.seen_test}
+    ids = {
+        "validation": m.parts.validation,
+        "dev": m.parts.dev,
+        "unseen": m.parts.unseen_test,
+        "seen": m.parts.seen_test,
+    }
     played = m.classes.validation if kinds[0] == "validation" else m.classes.unseen
     known = m.classes.fit if kinds[1] == "dev" else m.classes.seen
     truth = np.concatenate([m.truth[ids[kind]] for kind in kinds])

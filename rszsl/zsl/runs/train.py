@@ -39,6 +39,7 @@ class Training:
         material: images, classes, rows.
         tower: the backbone; with `frozen` its tokens are kept, and the module trains heads alone.
         module: what is trained; after `run` with the weights of the best epoch.
+        best_epoch: which that was, counted from 0.
     """
 
     def __init__(self, recipe: TrainRecipe, log: Log) -> None:
@@ -52,7 +53,7 @@ class Training:
         tower = start_tower(recipe.tower)
         self.recipe, table = without_anchors(recipe, material.table, tower)
         self.material = Material(material.images, material.classes, material.parts, table, material.truth)
-        self.tower, self.log = tower, log
+        self.tower, self.log, self.best_epoch = tower, log, -1
         self.tokens = self._frozen_tokens() if recipe.tower.frozen else None
         self.module = self._module()
 
@@ -68,19 +69,25 @@ class Training:
         last = ModelCheckpoint(folder, Path(LAST).stem, save_on_train_epoch_end=True, enable_version_counter=False)
         last_file = folder / LAST
         with _explained(recipe):
-            self._trainer(folder, [best, last]).fit(
-                self.module, self._training_batches(), ckpt_path=last_file if last_file.exists() else None
-            )
+            trainer = self._trainer(folder, [best, last])
+            trainer.fit(self.module, self._training_batches(), ckpt_path=last_file if last_file.exists() else None)
+        if trainer.interrupted:  # Lightning ends quietly; what is saved goes on from here the next time
+            raise KeyboardInterrupt
         chosen = Path(best.best_model_path) if best.best_model_path else last_file
         state: dict[str, Any] = torch.load(chosen, map_location="cpu", weights_only=True)
         self.module.load_state_dict(state["state_dict"])
-        self.module.output = state["output"]
+        self.module.output, self.best_epoch = state["output"], int(state["epoch"])
         self.log(f"best epoch {state['epoch']}, output {self.module.output}")
         return self
 
     def batches(self, ids: NDArray[np.int64]) -> Batches:
         """Give images in order, centre crops."""
         return DataLoader(self._data(ids, train=False), batch_size=EVAL_BATCH, num_workers=self.recipe.trainer.workers)
+
+    @property
+    def log_file(self) -> Path:
+        """The CSV of what was measured after each epoch."""
+        return self.recipe.work / self.recipe.name / "log" / "metrics.csv"
 
     @property
     def rows(self) -> NDArray[np.float32]:
