@@ -39,7 +39,7 @@ def finish(training: Training) -> dict[str, Any]:
             ("dev", parts.dev),
             ("unseen", parts.unseen_test),
             ("seen", parts.seen_test),
-        )  # fmt: skip
+        )
     }
     result = _result(training, scores, rows)
     folder = training.recipe.output
