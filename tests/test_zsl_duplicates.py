@@ -160,3 +160,12 @@ def test_the_command_compares_embeddings(two_sets, tmp_path):
     options = ["--embeddings", str(tmp_path / "a.npy"), str(tmp_path / "b.npy"), "--threshold", "0.9"]
     result = CliRunner().invoke(cli, ["duplicates", str(one), str(two), *options])
     assert "1 pairs above 0.9" in result.output
+
+
+def test_real_twins_are_found_and_real_coasts_are_not(shared_data):
+    every = read_folder(shared_data / "ucm")
+    images = every.take([i for i, name in enumerate(every.labels) if name in {"airplane", "beach"}])
+    found = confirm(find_duplicates(thumbnails(images).pixels, None), images, images)
+    pairs = [(images.files[p.a], images.files[p.b]) for p in found.pairs]
+    assert pairs == [("airplane/airplane01.jpg", "airplane/airplane02.jpg")]
+    assert found.rejected > 20

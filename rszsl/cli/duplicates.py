@@ -12,7 +12,11 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.argument("first", type=EXISTING)
 @click.argument("second", type=EXISTING)
 @click.option("--threshold", type=float, help="Similarity above which two images are one.  [default: 0.93]")
-@click.option("--turned", is_flag=True, help="Also find images that are turned or mirrored.")
+@click.option(
+    "--turned",
+    is_flag=True,
+    help="Also find images that are turned or mirrored; standard markings, as on runways, may be found too.",
+)
 @click.option(
     "--embeddings", type=EXISTING, nargs=2, help="Compare these vectors (.npy, a row an image) instead of thumbnails."
 )
