@@ -9,18 +9,18 @@ from rszsl.labels.calibrate import Calibrator
 from rszsl.model.dsva import Dsva, Shape
 from rszsl.model.text import AttributeText
 from rszsl.training.attributes import class_means, ridge_projection
-from rszsl.zsl.calibrate import Cases, fit_calibrator, measure_presence
 from rszsl.training.data import list_images
 from rszsl.training.decorrelate import decorrelate, symmetric_roots
-from rszsl.zsl.metrics import auroc, calibration_error, class_accuracy
-from rszsl.zsl.runs.toml import to_toml
 from rszsl.training.losses import Lesson, LossWeights, compactness_loss, compatibility_loss, cosine_distance
 from rszsl.training.phrases import without
 from rszsl.training.recipe import TrainingRecipe, read_recipe
 from rszsl.training.split import draw_split, holdout_mask
 from rszsl.training.train import TrainingSet, train_network
+from rszsl.zsl.calibrate import Cases, fit_calibrator, measure_presence
 from rszsl.zsl.data.folders import data_root
+from rszsl.zsl.metrics import auroc, calibration_error, class_accuracy
 from rszsl.zsl.rows.bridge import fit_bridge
+from rszsl.zsl.runs.toml import to_toml
 
 WEIGHTS = LossWeights(1.0, 0.3, 1.0, 0.05, 1e-3, 0.1)
 

@@ -107,7 +107,7 @@ class TrainedModel:
                 f'{self.card.name} has no attribute row of "{phrase}", and no text side to make one; it has '
                 f"{len(known)} classes, as {', '.join(close)}. Give its row with --attributes, or take another model"
             )
-        return known[name]
+        return np.asarray(known[name], dtype="float32")
 
     def _run(self, pixels: Tensor) -> Encoded:
         with torch.inference_mode():

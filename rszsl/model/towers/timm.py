@@ -25,7 +25,7 @@ class TimmTower(Tower):
 
     def forward(self, pixels: Tensor) -> TowerOutput:
         """Encode normalised pixels (N, 3, P, P)."""
-        return TowerOutput(cast(Tensor, self.model.forward_features(pixels)), None)
+        return TowerOutput(self.model.forward_features(pixels), None)
 
     def align(self, tokens: Tensor) -> Tensor:
         """Apply the final norm."""
@@ -52,7 +52,7 @@ def build_timm(config: Mapping[str, Any], *, pretrained: bool = False) -> TimmTo
     grid = model.patch_embed.grid_size
     if grid[0] != grid[1]:
         raise ModelError(f"{name!r} has a grid of {grid} patches; a square one is needed")
-    known = model.pretrained_cfg
+    known: Mapping[str, Any] = dict(model.pretrained_cfg)  # type: ignore[arg-type]
     spec = TowerSpec(
         name, side, tuple(known["mean"]), tuple(known["std"]), model.embed_dim, grid[0], model.num_prefix_tokens, 0
     )

@@ -57,7 +57,7 @@ def box_of(image: NDArray[np.floating], threshold: float) -> Box:
     """
     labels, count = ndimage.label(image > threshold * image.mean(), structure=EIGHT_NEIGHBOURS)
     if not count:
-        return 0, 0, *image.shape  # type: ignore[return-value]
+        return 0, 0, *image.shape
     largest = 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
     rows, cols = ndimage.find_objects(labels)[largest - 1]
     return rows.start, cols.start, rows.stop, cols.stop

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from rszsl.errors import TrainingError
 from rszsl.model.heads import DsvaHeads, compatibility, reported
+from rszsl.model.text import unit
 from rszsl.zsl.dsva.episodes import EpisodeSampler
 from rszsl.zsl.dsva.module import DsvaModule
 from rszsl.zsl.dsva.recipe import PAPER, RSZSL, DsvaRecipe, LossMode
@@ -112,9 +113,7 @@ def name_scores(problem: Problem, ask: Indices) -> Scores:
         raise TrainingError("the class names are not known to these features; use a tower with a text side")
     images = features.embedding[ask] - features.embedding[problem.fit].mean(0)
     names = features.names - features.names.mean(0)
-    return (images / np.linalg.norm(images, axis=1, keepdims=True)) @ (
-        names / np.linalg.norm(names, axis=1, keepdims=True)
-    ).T
+    return unit(images) @ unit(names).T
 
 
 def train_frozen(
@@ -123,7 +122,7 @@ def train_frozen(
     """Train heads on kept tokens; yields a candidate for each epoch and output when all epochs are done."""
     tokens = problem.features.tokens
     if tokens is None:
-        raise TrainingError("DSVA needs tokens; these features hold embeddings only. Cache them with `rszsl features`")
+        raise TrainingError("DSVA needs tokens; these features hold embeddings only. cache them first")
     lightning.seed_everything(seed, verbose=False)
     truth = problem.labels[problem.fit]
     rows = problem_rows(problem, recipe)

@@ -81,9 +81,12 @@ def name_vectors(phrases: tuple[str, ...], text_vectors: Path) -> Floats:
 @cache
 def phrase_encoder() -> "PhraseEncoder":
     """The bundled model's text side, for phrases that have no vector of their own."""
+    from rszsl.model.bundle import DsvaModel
     from rszsl.model.checkpoint import load_model
 
-    return load_model(device="cpu").text.encoder
+    model = load_model(device="cpu")
+    assert isinstance(model, DsvaModel)
+    return model.text.encoder
 
 
 def class_rows(images: ImageSet, table: str, kind: str, text_vectors: Path | None) -> ClassTable:

@@ -1,7 +1,5 @@
 """Methods by the names that recipes use."""
 
-from collections.abc import Callable
-
 from rszsl.errors import TrainingError
 from rszsl.zsl.problem import Method
 
@@ -16,13 +14,13 @@ def build_method(name: str) -> Method:
         from rszsl.zsl.baselines.controls import Shuffled
 
         return Shuffled(build_method(name.removeprefix("shuffled ")))
-    builders = _builders()
-    if name not in builders:
-        raise TrainingError(f"no method {name!r}; there are {', '.join(builders)}, and `shuffled NAME` of each")
-    return builders[name]()
+    known = _methods()
+    if name not in known:
+        raise TrainingError(f"no method {name!r}; there are {', '.join(known)}, and `shuffled NAME` of each")
+    return known[name]
 
 
-def _builders() -> dict[str, Callable[[], Method]]:
+def _methods() -> dict[str, Method]:
     from rszsl.zsl.baselines.ale import Bilinear
     from rszsl.zsl.baselines.controls import Chance
     from rszsl.zsl.baselines.eszsl import Eszsl
@@ -50,7 +48,7 @@ def _builders() -> dict[str, Callable[[], Method]]:
         McfaMethod("rszsl"),
         McfaMethod("rszsl", without=CONTRASTIVE),
     ]
-    return {method.name: (lambda built=method: built) for method in methods}
+    return {method.name: method for method in methods}
 
 
 def parts_of(name: str) -> dict[str, str]:

@@ -5,7 +5,7 @@ at, the others take text-only rows, and the record says how many images of which
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -118,9 +118,7 @@ def _other_rows(by_text: ClassTable | None, names: Sequence[str], looked: set[st
     if list(by_text.attributes) != list(names):
         raise TrainingError("the text-only rows have other attributes than the rows from images; make both of one list")
     keep = [i for i, name in enumerate(by_text.names) if name not in looked]
-    return ClassTable(
-        tuple(by_text.names[i] for i in keep), by_text.rows[keep], by_text.attributes, by_text.groups, by_text.record
-    )
+    return replace(by_text, names=tuple(by_text.names[i] for i in keep), rows=by_text.rows[keep])
 
 
 def _record(

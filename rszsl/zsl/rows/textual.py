@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rszsl.errors import TrainingError
+from rszsl.model.bundle import DsvaModel
 from rszsl.model.checkpoint import load_model
 from rszsl.model.text import PhraseEncoder, unit
 from rszsl.options import DEFAULT_MODEL
@@ -35,8 +37,14 @@ class TextSide:
 
 
 def bundled_text(model: str = DEFAULT_MODEL) -> TextSide:
-    """The text side of a bundled model: it needs no other file. Rows that images taught are not used."""
+    """The text side of a bundled model: it needs no other file. Rows that images taught are not used.
+
+    Raises:
+        TrainingError: where it has none.
+    """
     loaded = load_model(model, device="cpu")
+    if not isinstance(loaded, DsvaModel):
+        raise TrainingError(f"{model} has no text side of its own that reads phrases; take {DEFAULT_MODEL}")
     encoder = loaded.text.encoder
     return TextSide(
         lambda phrases: np.stack([encoder.encode(phrase) for phrase in phrases]),

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
@@ -138,7 +139,7 @@ class Training:
         recipe, ids = self.recipe.dsva, self.material.parts.fit
         sampler = EpisodeSampler(
             self.material.truth[ids], ways=recipe.ways, shots=recipe.shots, episodes=recipe.episodes,
-            seed=self.recipe.seed, rank=int(lightning.fabric.utilities.rank_zero.rank_zero_only.rank or 0),
+            seed=self.recipe.seed, rank=int(getattr(rank_zero_only, "rank", 0)),
         )  # fmt: skip
         return DataLoader(self._data(ids, train=True), batch_sampler=sampler, num_workers=self.recipe.trainer.workers)
 

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from rszsl.model.towers.tower import Tower
 from rszsl.zsl.towers.images import read_rgb, test_view
 
 Half = NDArray[np.float16]
+TOKENS_FILE, EMBEDDINGS_FILE = "tokens.npy", "embeddings.npy"
 SAVE_EVERY = 20
 """Batches between two notes of how far it got."""
 
@@ -29,7 +31,7 @@ class TowerFeatures:
 
     Attributes:
         tokens: float16 (N, T, D), memory-mapped.
-        embeddings: float16 (N, E), not normalised.
+        embeddings: float16 (N, E), not normalised; the mean token where the tower has no embedding.
         key: sha256 of the images and the tower.
     """
 
@@ -72,8 +74,10 @@ def cache_features(
     """
     key = tower_key(tower, paths)
     done = _done(folder, key)
-    tokens = _array(folder / "tokens.npy", (len(paths), tower.spec.tokens, tower.spec.width), done)
-    embeddings = _array(folder / "embeddings.npy", (len(paths), tower.spec.embedding_dim), done)
+    tokens = _array(folder / TOKENS_FILE, (len(paths), tower.spec.tokens, tower.spec.width), done)
+    # A tower without an embedding keeps its mean token in its place.
+    width = tower.spec.embedding_dim or tower.spec.width
+    embeddings = _array(folder / EMBEDDINGS_FILE, (len(paths), width), done)
     if done < len(paths):
         tower = tower.eval().to(precision)
         for step, start in enumerate(range(done, len(paths), batch_size)):
@@ -82,12 +86,12 @@ def cache_features(
             with torch.inference_mode():
                 out = tower(pixels.to(precision))
             tokens[part] = out.tokens.half().numpy()
-            if out.embedding is not None:
-                embeddings[part] = out.embedding.half().numpy()
+            embedding = out.tokens.mean(1) if out.embedding is None else out.embedding
+            embeddings[part] = embedding.half().numpy()
             end = min(start + batch_size, len(paths))
             if step % SAVE_EVERY == SAVE_EVERY - 1 or end == len(paths):
-                tokens.flush()
-                embeddings.flush()
+                for array in (tokens, embeddings):
+                    array.flush()
                 _note(folder, key, end)
                 log(f"{folder.name}: {end} of {len(paths)} images")
     return read_features(folder)
@@ -101,9 +105,9 @@ def read_features(folder: Path) -> TowerFeatures:
     """
     try:
         note = json.loads((folder / "cache.json").read_text(encoding="utf-8"))
-        tokens, embeddings = (np.load(folder / f"{n}.npy", mmap_mode="r") for n in ("tokens", "embeddings"))
+        tokens, embeddings = (np.load(folder / n, mmap_mode="r") for n in (TOKENS_FILE, EMBEDDINGS_FILE))
     except (OSError, ValueError) as err:
-        raise TrainingError(f"{folder} holds no feature cache ({err}); make it with `rszsl features`") from err
+        raise TrainingError(f"{folder} holds no feature cache ({err}); `rszsl benchmark` makes it") from err
     if note["done"] < len(tokens):
         raise TrainingError(
             f"the feature cache {folder} is not finished ({note['done']} of {len(tokens)}); run it again"
@@ -111,10 +115,12 @@ def read_features(folder: Path) -> TowerFeatures:
     return TowerFeatures(tokens, embeddings, note["key"])
 
 
-def _array(file: Path, shape: tuple[int, ...], done: int) -> Half:
+def _array(file: Path, shape: tuple[int, ...], done: int) -> "np.memmap[Any, np.dtype[np.float16]]":
     file.parent.mkdir(parents=True, exist_ok=True)
-    mode = "r+" if done else "w+"
-    return np.lib.format.open_memmap(file, mode=mode, dtype="float16", shape=None if done else shape)  # type: ignore[no-untyped-call]
+    opened: np.memmap[Any, np.dtype[np.float16]] = np.lib.format.open_memmap(
+        file, mode="r+" if done else "w+", dtype="float16", shape=None if done else shape
+    )
+    return opened
 
 
 def _done(folder: Path, key: str) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rszsl.model.towers.tower import Tower, TowerSpec
-from rszsl.zsl.towers.cache import Half, TowerFeatures
+from rszsl.zsl.towers.cache import TowerFeatures
 
 STEP = 256
 
@@ -21,7 +22,8 @@ def pool_patches(tokens: Tensor, spec: TowerSpec, grid: int) -> Tensor:
     ViT-B/16 has 14 x 14 patches; on 7 x 7 it has the tokens of the ViT-B/32 that DSVA was published with, at a quarter
     of the cost.
     """
-    patches = tokens[:, spec.prefix :].transpose(1, 2).unflatten(2, (spec.grid, spec.grid))
+    patches = tokens[:, spec.prefix :].transpose(1, 2)
+    patches = patches.reshape(len(tokens), -1, spec.grid, spec.grid)
     pooled = functional.adaptive_avg_pool2d(patches, grid)
     return torch.cat([tokens[:, : spec.prefix], pooled.flatten(2).transpose(1, 2)], dim=1)
 
@@ -48,7 +50,7 @@ def derive_tokens(
     width = tower.width(aligned=aligned)
     temporary = file.with_suffix(".tmp.npy")
     shape = (len(features.tokens), tower.spec.prefix + grid**2, width)
-    out: Half = np.lib.format.open_memmap(temporary, mode="w+", dtype="float16", shape=shape)  # type: ignore[no-untyped-call]
+    out: np.memmap[Any, np.dtype[np.float16]] = np.lib.format.open_memmap(temporary, "w+", "float16", shape)
     with torch.inference_mode():
         for start in range(0, len(out), STEP):
             tokens = torch.from_numpy(np.asarray(features.tokens[start : start + STEP], dtype="float32"))
