@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import click
 
+from rszsl.cli.annotate import annotate_command
 from rszsl.cli.attributes import attributes_command
 from rszsl.cli.cached import embed_command, relabel_command, search_command
 from rszsl.cli.demo import demo_command
@@ -33,6 +34,7 @@ for _command in (
     relabel_command,
     search_command,
     attributes_command,
+    annotate_command,
     models_group,
     demo_command,
 ):
