@@ -80,7 +80,7 @@ def main(data, cache, text_vectors, out):
         "data": "UC Merced, 2 100 pictures in 21 classes; human table of ZS-ViDAT (21 x 33)",
         "vocabulary": "examples/annotate_ucm.yaml",
         "seed": SEED,
-        "measure": "Spearman over 21 classes of each attribute, mean by family; control: human rows shuffled 1000 times",
+        "measure": "Spearman over 21 classes of each attribute, mean by family; control: 1000 shuffles of human rows",
         "clip_b16_bridge": bridged(Path(data), Path(cache), Path(text_vectors), attributes, model),
     }
     for k in (5, None):
