@@ -9,13 +9,14 @@ from fakes import unit
 from PIL import Image
 from scipy.stats import spearmanr
 
-from rszsl.annotate.annotate import AnnotateOptions, annotate, spoken
+from rszsl.annotate.annotate import AnnotateOptions, annotate
 from rszsl.annotate.files import write_annotation
 from rszsl.annotate.human import read_human
 from rszsl.annotate.matrix import centred, class_rows, normalised, scores_of
 from rszsl.annotate.pictures import find_pictures
 from rszsl.annotate.quality import HumanTable, agreement, separability, variance_between
 from rszsl.annotate.vocabulary import read_vocabulary
+from rszsl.classes import spoken
 from rszsl.cli import main
 from rszsl.errors import AnnotationError, OptionError, OutputError
 from rszsl.model.encoder import ClassRows, Encoded

@@ -20,7 +20,7 @@ from rszsl.annotate.matrix import (
 from rszsl.annotate.pictures import Pictures, find_pictures
 from rszsl.annotate.quality import agreement, separability, variance_between
 from rszsl.annotate.vocabulary import Attribute
-from rszsl.classes import ClassName
+from rszsl.classes import ClassName, spoken
 from rszsl.errors import AnnotationError, OptionError
 from rszsl.model.bundle import Model
 from rszsl.model.preprocess import read_image
@@ -120,12 +120,6 @@ def annotate(
     report["quality"] = _quality(rows, scores, pictures, attributes, options)
     sources = tuple("text" if text else "images" for text in by_text)
     return Annotation(classes, tuple(attributes), rows, sources, pictures, report)
-
-
-def spoken(folder: str) -> str:
-    """A folder's name as words: `StorageTanks`, `storage_tanks` -> `storage tanks`."""
-    parts = "".join(f" {c}" if c.isupper() else c for c in folder.replace("_", " ").replace("-", " "))
-    return " ".join(parts.split()).casefold()
 
 
 def _as_class(folder: str, options: AnnotateOptions) -> ClassName:
