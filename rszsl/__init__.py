@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rszsl.classes import ClassName
 from rszsl.errors import (
+    AnnotationError,
     AoiError,
     CacheError,
     ClassListError,
@@ -48,6 +49,7 @@ _LAZY = {
 }
 
 __all__ = [
+    "AnnotationError",
     "AoiError",
     "CacheError",
     "ClassListError",

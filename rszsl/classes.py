@@ -60,6 +60,12 @@ def as_classes(classes: str | Sequence[str | ClassName]) -> tuple[ClassName, ...
     return check_classes(named, source="the class list")
 
 
+def spoken(folder: str) -> str:
+    """A folder's name as words: `StorageTanks`, `storage_tanks` -> `storage tanks`."""
+    parts = "".join(f" {c}" if c.isupper() else c for c in folder.replace("_", " ").replace("-", " "))
+    return " ".join(parts.split()).casefold()
+
+
 def check_classes(classes: Iterable[ClassName], source: str) -> tuple[ClassName, ...]:
     """Refuse an empty list and empty, duplicate or reserved names.
 

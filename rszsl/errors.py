@@ -8,6 +8,7 @@
     ├── OptionError       a value outside its range
     ├── CacheError        a cache that is missing, damaged, or belongs to something else
     ├── OutputError       an output that exists, or cannot be written
+    ├── AnnotationError   pictures, a vocabulary or a table that classes cannot be described with
     └── TrainingError     data or a recipe that cannot be trained on
 
 The text is for users: what is wrong, with which file or value, and what to do. The command line prints it
@@ -49,3 +50,7 @@ class OutputError(RszslError):
 
 class TrainingError(RszslError):
     """The model cannot be trained from this data or recipe."""
+
+
+class AnnotationError(RszslError):
+    """Classes cannot be described with these pictures, this vocabulary or this table."""

@@ -6,11 +6,13 @@ from itertools import pairwise
 
 import click
 
+from rszsl.cli.annotate import annotate_command
 from rszsl.cli.attributes import attributes_command
 from rszsl.cli.benchmark import benchmark_command
 from rszsl.cli.cached import embed_command, relabel_command, search_command
 from rszsl.cli.demo import demo_command
 from rszsl.cli.duplicates import duplicates_command
+from rszsl.cli.finetune import finetune_command, interpolate_command
 from rszsl.cli.map import map_command
 from rszsl.cli.models import models_group
 from rszsl.cli.train import eval_command, train_command
@@ -36,6 +38,9 @@ for _command in (
     relabel_command,
     search_command,
     attributes_command,
+    annotate_command,
+    finetune_command,
+    interpolate_command,
     models_group,
     demo_command,
     benchmark_command,

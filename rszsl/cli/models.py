@@ -19,11 +19,11 @@ def list_command() -> None:
     Columns: name, version, input size and ground sample distance, architecture, whether it is at hand.
     """
     from rszsl.model.card import CARD_FILE, read_card
-    from rszsl.model.checkpoint import find_model, list_cards
+    from rszsl.model.checkpoint import find_model, list_cards, list_models
     from rszsl.model.hub.card import is_hub_card, read_hub_card
     from rszsl.model.hub.inventory import is_at_hand
 
-    for name in list_cards():
+    for name in (*list_models(), *(n for n in list_cards() if n not in list_models())):
         path = find_model(name) / CARD_FILE
         if is_hub_card(path):
             hub = read_hub_card(path)

@@ -102,7 +102,7 @@ class DsvaModel:
     def preprocess(self) -> Preprocess:
         """How whole images become tiles: short side to the input size, centre crop."""
         side = self.card.input_px
-        return Preprocess("shortest", side, side, self.card.mean, self.card.std)
+        return Preprocess("shortest", side, side, self.card.mean, self.card.std, pillow=True)
 
     def encode(self, tiles: Floats) -> Encoded:
         """Encode float32 (N, 3, P, P) in 0..1, P = the card's `input_px`, RGB order.
