@@ -7,6 +7,7 @@ from typing import Any
 from rszsl.errors import OptionError
 
 DEFAULT_MODEL = "dsva-small"
+PATHS = ("aoi", "examples", "cache")
 FORMAT_NAMES = ("gpkg", "geojson", "parquet", "flatgeobuf")
 
 
@@ -26,6 +27,9 @@ class MapOptions:
         min_valid: a tile with a smaller share of valid pixels is nodata, 0..1.
         min_confidence: a tile whose best class is less sure is `other`, 0..1; None takes the model's.
         aoi: vector file; only tiles whose cell overlaps it are planned.
+        examples: vector file of points and polygons whose class is known.
+        class_field: the column of `examples` with the class; None where the file has only one column.
+        examples_scene: the scene that the examples lie on, where it is another one than the scene to be mapped.
         cache: keeps what the model said of each tile; read where it is there and fits, else written.
         format: one of `FORMAT_NAMES`.
         overwrite: replace an existing output.
@@ -42,6 +46,9 @@ class MapOptions:
     min_valid: float = 0.5
     min_confidence: float | None = None
     aoi: Path | None = None
+    examples: Path | None = None
+    class_field: str | None = None
+    examples_scene: str | None = None
     cache: Path | None = None
     format: str = "gpkg"
     overwrite: bool = False
@@ -61,9 +68,12 @@ class MapOptions:
         for low, high in self.value_ranges or ():
             _check(low < high, f"--range {low:g},{high:g} must rise from low to high")
 
+        alone = [o for o, v in (("--class-field", self.class_field), ("--examples-scene", self.examples_scene)) if v]
+        _check(not alone or self.examples is not None, f"{' and '.join(alone)} needs --examples FILE")
+
     def to_record(self) -> dict[str, Any]:
         """As JSON values, for the `runs` table."""
-        paths = {name: str(path) if (path := getattr(self, name)) else None for name in ("aoi", "cache")}
+        paths = {name: str(path) if (path := getattr(self, name)) else None for name in PATHS}
         return asdict(self) | paths
 
 

@@ -7,6 +7,7 @@ import click
 
 from rszsl.cli.options import (
     CLASS_OPTIONS,
+    EXAMPLE_OPTIONS,
     LABEL_OPTIONS,
     MODEL_OPTIONS,
     OUTPUT_OPTIONS,
@@ -54,7 +55,7 @@ def embed_command(
 
 @click.command("relabel")
 @CACHE_ARGUMENT
-@options_of(CLASS_OPTIONS, ONE_OUTPUT, MODEL_OF_CACHE, LABEL_OPTIONS, PROGRESS_OPTIONS)
+@options_of(CLASS_OPTIONS, EXAMPLE_OPTIONS, ONE_OUTPUT, MODEL_OF_CACHE, LABEL_OPTIONS, PROGRESS_OPTIONS)
 @click.pass_context
 def relabel_command(
     context: click.Context,
@@ -68,13 +69,13 @@ def relabel_command(
     **options: Any,
 ) -> None:
     """Label a cached scene again, as a fresh map would, without opening the scene."""
-    wanted = classes_from(classes, classes_file)
+    wanted = classes_from(classes, classes_file, options["examples"])
 
     from rszsl.pipeline import relabel
     from rszsl.progress import progress_for
 
     with progress_for(progress, quiet=quiet) as reporter:
-        result = relabel(cache, wanted, format=format_name, progress=reporter, **options)
+        result = relabel(cache, wanted or None, format=format_name, progress=reporter, **options)
     context.exit(3 if result.counts.failed else 0)
 
 

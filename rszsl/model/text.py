@@ -88,7 +88,9 @@ class PhraseEncoder:
         """
         words = words_of(phrase)
         if not words:
-            raise ClassListError(f'the class "{phrase}" has no letters a-z to read; write its name in English')
+            raise ClassListError(
+                f'the class "{phrase}" has no letters a-z to read; write its name in English, or give --examples of it'
+            )
         tables = self._tables
         vectors, weights = zip(*(self._read(word) for word in words), strict=True)
         shares = np.exp(np.array(weights) - max(weights))
@@ -132,7 +134,8 @@ class AttributeText:
             ClassListError: where a name or synonym has no letter a-z.
         """
         rows = [unit(np.mean([self.phrase_row(p) for p in item.phrases], axis=0)) for item in classes]
-        return ClassRows(np.stack(rows), tuple(self._note(item) for item in classes))
+        notes = tuple(self._note(item) for item in classes)
+        return ClassRows(np.stack(rows), notes, tuple(self._understands(item) for item in classes))
 
     def phrase_row(self, phrase: str) -> Floats:
         """Give the attribute row of one phrase: float32 (K,), unit length."""
@@ -142,6 +145,11 @@ class AttributeText:
     def text_row(self, phrase: str) -> Floats:
         """Give the row that the words alone mean, whatever images taught: float32 (K,), unit length."""
         return unit(self.projection @ self.encoder.encode(phrase) - self.mean)
+
+    def _understands(self, item: ClassName) -> bool:
+        """Whether any word of a class is known."""
+        phrases = [(words_of(phrase), self.encoder.unknown_words(phrase)) for phrase in item.phrases]
+        return any(" ".join(words) in self.taught or len(unknown) < len(words) for words, unknown in phrases)
 
     def _note(self, item: ClassName) -> str | None:
         notes = [note for phrase in item.phrases if (note := self._phrase_note(phrase))]

@@ -17,6 +17,7 @@ from rszsl.output.cache import Cache, open_cache, write_cache
 from rszsl.output.tables import similar_table
 from rszsl.output.writer import check_output, write_layer
 from rszsl.pipeline.encoding import encode_tiles
+from rszsl.pipeline.examples import learn_from_cache
 from rszsl.pipeline.labelling import Clock, MapResult, label_batches, summary, write_map
 from rszsl.pipeline.mapping import loaded_model, make_job
 from rszsl.pipeline.plan import Footing, cache_key, default_cache, default_output, plan_scene
@@ -67,7 +68,7 @@ def embed_scene(
 
 def relabel(
     cache: str | Path,
-    classes: str | Sequence[str | ClassName],
+    classes: str | Sequence[str | ClassName] | None = None,
     *,
     output: str | Path | None = None,
     model: str | Model | None = None,
@@ -82,7 +83,7 @@ def relabel(
         output: as in `map_scene`.
         model: as in `map_scene`; it must be the one of the cache.
         progress: as in `map_scene`.
-        **options: `min_confidence`, `format`, `overwrite`, `device`.
+        **options: `min_confidence`, `examples`, `class_field`, `examples_scene`, `format`, `overwrite`, `device`.
 
     Raises:
         CacheError: where the cache is damaged or of another model.
@@ -91,15 +92,15 @@ def relabel(
     clock, opened = Clock(), open_cache(Path(cache))
     key = opened.key
     chosen = MapOptions(**({"overlap": key.overlap, "min_valid": key.min_valid} | options))
-    wanted = as_classes(classes)
+    wanted = as_classes(classes) if classes is not None else ()
     path = Path(output) if output is not None else default_output(key.scene, chosen.format)
     check_output(path, overwrite=chosen.overwrite)
     loaded, told = _model_of(opened, model, chosen.device), progress or Silent()
-    job = make_job(loaded, wanted, path, replace(chosen, model=loaded.card.name, cache=opened.path))
+    filled = replace(chosen, model=loaded.card.name, cache=opened.path)
+    job = make_job(loaded, wanted, path, filled, learn_from_cache(opened, loaded, filled))
     told.start(key.scene, len(opened.tile_ids))
-    for note in job.rows.notes:
-        if note:
-            told.warn(note)
+    for warning in job.warnings:
+        told.warn(warning)
     labels = label_batches(opened.batches(), opened.tile_ids, loaded, job, told)
     result = write_map(Footing.of_cache(key), labels, loaded, job, clock)
     told.done(str(path), summary(result))

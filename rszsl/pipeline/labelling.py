@@ -78,6 +78,7 @@ class Job:
         options: every option, for the record.
         path: the output.
         format_name: one of `FORMATS`.
+        warnings: what the user should know of the classes.
     """
 
     classes: tuple[ClassName, ...]
@@ -86,6 +87,7 @@ class Job:
     options: dict[str, Any]
     path: Path
     format_name: str
+    warnings: tuple[str, ...] = ()
 
 
 class Clock:
@@ -147,7 +149,7 @@ def write_map(footing: Footing, labels: SceneLabels, model: Model, job: Job, clo
         crs=footing.crs,
     )
     write_result(result, job.path, job.format_name)
-    return MapResult(job.path, counts, tuple(n for n in job.rows.notes if n), clock.seconds)
+    return MapResult(job.path, counts, job.warnings, clock.seconds)
 
 
 def summary(result: MapResult) -> str:
