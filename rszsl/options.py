@@ -26,6 +26,7 @@ class MapOptions:
         overlap: fraction of a tile shared with its neighbour, 0 <= overlap < 1.
         min_valid: a tile with a smaller share of valid pixels is nodata, 0..1.
         min_confidence: a tile whose best class is less sure is `other`, 0..1; None takes the model's.
+        refine: let the labelled tiles of a scene speak for each other.
         aoi: vector file; only tiles whose cell overlaps it are planned.
         examples: vector file of points and polygons whose class is known.
         class_field: the column of `examples` with the class; None where the file has only one column.
@@ -45,6 +46,7 @@ class MapOptions:
     overlap: float = 0.0
     min_valid: float = 0.5
     min_confidence: float | None = None
+    refine: bool = False
     aoi: Path | None = None
     examples: Path | None = None
     class_field: str | None = None

@@ -47,6 +47,12 @@ EXAMPLE_OPTIONS = (
 )
 LABEL_OPTIONS = (
     click.option("--min-confidence", type=float, help="Below, a tile is other; default: the model's own."),
+    click.option(
+        "--refine/--no-refine",
+        default=False,
+        show_default=True,
+        help="Let the scene's labelled tiles speak for each other: fewer stray labels where most tiles are of a class.",
+    ),
 )
 OUTPUT_OPTIONS = (
     click.option("-o", "--output", type=click.Path(path_type=Path), help="Default: SCENE_STEM.rszsl.gpkg."),

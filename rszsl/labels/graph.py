@@ -6,6 +6,7 @@ cell, and the graph is exact. The same vectors always give the same graph.
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +47,28 @@ def neighbour_graph(vectors: Floats, neighbours: int) -> "csr_matrix[np.float32]
     return ((directed + directed.T) / 2).tocsr()
 
 
+def grid_graph(tile_ids: Indices, columns: int, vectors: Floats) -> "csr_matrix[np.float32]":
+    """Join tiles that share an edge on a grid, by their cosine.
+
+    Args:
+        tile_ids: int64 (N,), ascending numbers, `row * columns + column`.
+        columns: of the grid.
+        vectors: float32 (N, D), unit rows.
+
+    Returns:
+        Sparse float32 (N, N), symmetric, zero diagonal; negative cosines are left out.
+    """
+    pairs = []
+    for step, beside in ((1, tile_ids % columns < columns - 1), (columns, np.ones(len(tile_ids), dtype=bool))):
+        at = np.minimum(np.searchsorted(tile_ids, tile_ids + step), len(tile_ids) - 1)
+        here = np.flatnonzero(beside & (tile_ids[at] == tile_ids + step))
+        pairs.append(np.stack([here, at[here]]))
+    one, other = np.concatenate(pairs, axis=1)
+    cosines = np.maximum(np.einsum("nd,nd->n", vectors[one], vectors[other]), 0)
+    directed = csr_matrix((cosines, (one, other)), shape=(len(tile_ids), len(tile_ids)))
+    return (directed + directed.T).tocsr()
+
+
 def _searches(vectors: Floats) -> Iterator[tuple[Indices, Indices]]:
     """Yield groups of vectors with the candidates among which each of the group finds its neighbours."""
     count = len(vectors)
@@ -56,7 +79,7 @@ def _searches(vectors: Floats) -> Iterator[tuple[Indices, Indices]]:
     cell_of = np.concatenate([(vectors[i : i + CHUNK] @ centres.T).argmax(1) for i in range(0, count, CHUNK)])
     order = np.argsort(cell_of, kind="stable")
     ends = np.searchsorted(cell_of[order], np.arange(len(centres) + 1))
-    cells = [order[a:b] for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    cells = [order[a:b] for a, b in pairwise(ends)]
     near = np.argsort(-(centres @ centres.T), axis=1, kind="stable")[:, :PROBED]
     for own, members in enumerate(cells):
         if len(members):
@@ -72,10 +95,10 @@ def _centres(vectors: Floats, number: int) -> Floats:
     for _ in range(PASSES):
         nearest = np.concatenate([(sample[i : i + CHUNK] @ centres.T).argmax(1) for i in range(0, len(sample), CHUNK)])
         member = csr_matrix((np.ones(len(sample), "float32"), (nearest, np.arange(len(sample)))), (number, len(sample)))
-        sums = member @ sample
+        sums: Floats = member @ sample
         length = np.linalg.norm(sums, axis=1, keepdims=True)
-        centres = np.where(length > 1e-6, sums / np.maximum(length, 1e-6), centres).astype("float32")
-    return centres
+        centres = np.where(length > 1e-6, sums / np.maximum(length, 1e-6), centres)
+    return np.asarray(centres, dtype="float32")
 
 
 def _nearest(vectors: Floats, members: Indices, candidates: Indices, kept: int) -> tuple[Indices, Floats]:

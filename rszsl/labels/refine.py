@@ -56,6 +56,22 @@ def refine(vectors: Floats, prior: Floats, graph: "csr_matrix[np.float32]", neig
     return posterior
 
 
+def presence_prior(confidence: Floats, min_confidence: float) -> Floats:
+    """Share each tile among the classes that it may show, by their odds.
+
+    Args:
+        confidence: float32 (N, C), presence probabilities.
+        min_confidence: 0..1; a class below gets nothing, unless it is the tile's best.
+
+    Returns:
+        float32 (N, C), rows that sum to 1.
+    """
+    best = confidence.max(axis=1, keepdims=True)
+    sure = np.clip(confidence, 1e-6, 1 - 1e-6)
+    logit = np.log(sure / (1 - sure))
+    return softmax(np.where(confidence >= np.minimum(best, min_confidence), logit, -np.inf))
+
+
 def softmax(logits: NDArray[np.floating]) -> Floats:
     """Turn logits (N, C) into probabilities (N, C) whose rows sum to 1."""
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))

@@ -83,7 +83,8 @@ def relabel(
         output: as in `map_scene`.
         model: as in `map_scene`; it must be the one of the cache.
         progress: as in `map_scene`.
-        **options: `min_confidence`, `examples`, `class_field`, `examples_scene`, `format`, `overwrite`, `device`.
+        **options: `min_confidence`, `refine`, `examples`, `class_field`, `examples_scene`, `format`, `overwrite`,
+            `device`.
 
     Raises:
         CacheError: where the cache is damaged or of another model.
@@ -101,7 +102,7 @@ def relabel(
     told.start(key.scene, len(opened.tile_ids))
     for warning in job.warnings:
         told.warn(warning)
-    labels = label_batches(opened.batches(), opened.tile_ids, loaded, job, told)
+    labels = label_batches(opened.batches(), opened.tile_ids, loaded, job, told, key.grid)
     result = write_map(Footing.of_cache(key), labels, loaded, job, clock)
     told.done(str(path), summary(result))
     return result

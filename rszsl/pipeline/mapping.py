@@ -69,7 +69,7 @@ def map_with(
     for warning in warnings:
         progress.warn(warning)
     batches = encode_with_cache(plan, model, options)
-    labels = label_batches(batches, plan.sampler.tile_ids, model, job, progress)
+    labels = label_batches(batches, plan.sampler.tile_ids, model, job, progress, plan.sampler.grid)
     result = replace(write_map(plan.footing, labels, model, job, clock), warnings=warnings)
     progress.done(str(path), summary(result))
     return result
@@ -97,4 +97,4 @@ def make_job(
     filled = options.to_record() | {"min_confidence": threshold, "device": model.device}
     if learnt is not None:
         filled["examples_used"] = dict(zip((c.name for c in meaning.classes), meaning.examples, strict=True))
-    return Job(meaning.classes, meaning.rows, threshold, filled, path, options.format, meaning.warnings)
+    return Job(meaning.classes, meaning.rows, threshold, filled, path, options.format, meaning.warnings, options.refine)
