@@ -7,7 +7,7 @@ from typing import Any
 from rszsl.errors import OptionError
 
 DEFAULT_MODEL = "dsva-small"
-PATHS = ("aoi", "examples", "cache")
+PATHS = ("aoi", "attributes", "examples", "cache")
 FORMAT_NAMES = ("gpkg", "geojson", "parquet", "flatgeobuf")
 
 
@@ -26,6 +26,7 @@ class MapOptions:
         overlap: fraction of a tile shared with its neighbour, 0 <= overlap < 1.
         min_valid: a tile with a smaller share of valid pixels is nodata, 0..1.
         min_confidence: a tile whose best class is less sure is `other`, 0..1; None takes the model's.
+        attributes: CSV of attribute rows that override what names mean.
         refine: let the labelled tiles of a scene speak for each other.
         aoi: vector file; only tiles whose cell overlaps it are planned.
         examples: vector file of points and polygons whose class is known.
@@ -46,6 +47,7 @@ class MapOptions:
     overlap: float = 0.0
     min_valid: float = 0.5
     min_confidence: float | None = None
+    attributes: Path | None = None
     refine: bool = False
     aoi: Path | None = None
     examples: Path | None = None

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from rszsl.cli.options import (
+    ATTRIBUTE_OPTIONS,
     CLASS_OPTIONS,
     EXAMPLE_OPTIONS,
     LABEL_OPTIONS,
@@ -55,7 +56,9 @@ def embed_command(
 
 @click.command("relabel")
 @CACHE_ARGUMENT
-@options_of(CLASS_OPTIONS, EXAMPLE_OPTIONS, ONE_OUTPUT, MODEL_OF_CACHE, LABEL_OPTIONS, PROGRESS_OPTIONS)
+@options_of(
+    CLASS_OPTIONS, EXAMPLE_OPTIONS, ATTRIBUTE_OPTIONS, ONE_OUTPUT, MODEL_OF_CACHE, LABEL_OPTIONS, PROGRESS_OPTIONS
+)
 @click.pass_context
 def relabel_command(
     context: click.Context,
@@ -86,7 +89,7 @@ def relabel_command(
 @click.option("--top", type=click.IntRange(min=1), default=20, show_default=True, help="How many tiles.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="GeoPackage for the tiles found.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing output.")
-@options_of(MODEL_OF_CACHE)
+@options_of(ATTRIBUTE_OPTIONS, MODEL_OF_CACHE)
 def search_command(cache: Path, text: str | None, like: str | None, **options: Any) -> None:
     """List the tiles of a cached scene that are most like TEXT, or like the tile at a point.
 

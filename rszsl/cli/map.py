@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rszsl.cli.options import (
+    ATTRIBUTE_OPTIONS,
     CACHE_OPTIONS,
     CLASS_OPTIONS,
     EXAMPLE_OPTIONS,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 @options_of(
     CLASS_OPTIONS,
     EXAMPLE_OPTIONS,
+    ATTRIBUTE_OPTIONS,
     OUTPUT_OPTIONS,
     MODEL_OPTIONS,
     SCENE_OPTIONS,

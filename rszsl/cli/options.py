@@ -45,6 +45,13 @@ EXAMPLE_OPTIONS = (
     click.option("--class-field", metavar="NAME", help="The column of --examples that holds the class."),
     click.option("--examples-scene", metavar="SCENE", help="The scene under the examples, where it is another one."),
 )
+ATTRIBUTE_OPTIONS = (
+    click.option(
+        "--attributes",
+        type=click.Path(path_type=Path),
+        help="CSV of attribute rows, a class a line, that override what names mean (see: rszsl attributes NAME --csv).",
+    ),
+)
 LABEL_OPTIONS = (
     click.option("--min-confidence", type=float, help="Below, a tile is other; default: the model's own."),
     click.option(

@@ -91,7 +91,7 @@ def make_job(
         ClassListError: as `find_meaning`.
         ExamplesError: as `find_meaning`.
     """
-    meaning = find_meaning(model, classes, learnt)
+    meaning = find_meaning(model, classes, learnt, options.attributes)
     given = options.min_confidence
     threshold = model.min_confidence if given is None else given
     filled = options.to_record() | {"min_confidence": threshold, "device": model.device}

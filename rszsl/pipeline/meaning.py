@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +12,14 @@ from rszsl.errors import ClassListError, ExamplesError
 from rszsl.labels.examples import class_row
 from rszsl.model.bundle import Model
 from rszsl.model.encoder import ClassRows
+from rszsl.model.override import Overrides, read_overrides
 from rszsl.pipeline.examples import Learnt
 
 Floats = NDArray[np.float32]
+
+SAME_COSINE = 0.95
+"""Rows of two classes above this are warned about. Of the pairs of concepts that images taught the bundled model, 1 in
+100 lies above 0.93: its kinds of residential areas; synonyms ("car park", "parking lot") lie above 0.95."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,30 +39,36 @@ class Meaning:
     warnings: tuple[str, ...]
 
 
-def find_meaning(model: Model, classes: Sequence[ClassName], learnt: Learnt | None = None) -> Meaning:
-    """Give each class its row: from its name, its examples, or both.
+def find_meaning(
+    model: Model, classes: Sequence[ClassName], learnt: Learnt | None = None, attributes: Path | None = None
+) -> Meaning:
+    """Give each class its row: from its name or the user's own row for it, from its examples, or from both.
 
     Args:
         model: reads the names.
         classes: the user's list; empty takes the classes of the examples.
         learnt: what the examples taught, if there are any.
+        attributes: CSV of rows that override names, if there is one.
 
     Raises:
         ClassListError: for a name that cannot be read and has no example, or where there is neither a list nor an
-            example.
+            example, or for a CSV that cannot be used.
         ExamplesError: where the examples show none of the list.
     """
     listed = tuple(classes) if classes else _classes_of(learnt)
     shown = [_examples_of(item, learnt) for item in listed]
     ignored = _unasked(listed, learnt)
-    rows = [_one_class(model, item, examples) for item, examples in zip(listed, shown, strict=True)]
+    own = read_overrides(attributes, model.attribute_names) if attributes else None
+    if own is not None:
+        own.check_used(listed)
+    rows = [_one_class(model, item, examples, own) for item, examples in zip(listed, shown, strict=True)]
     joined = ClassRows(np.concatenate([r.rows for r in rows]), tuple(r.notes[0] for r in rows))
     notes = (note for note in joined.notes if note)
     return Meaning(
         classes=listed,
         rows=joined,
         examples=tuple(len(examples) if examples is not None else 0 for examples in shown),
-        warnings=(*(learnt.warnings if learnt else ()), *ignored, *notes),
+        warnings=(*(learnt.warnings if learnt else ()), *ignored, *notes, *_twins(listed, joined.rows)),
     )
 
 
@@ -87,14 +99,28 @@ def _unasked(listed: Sequence[ClassName], learnt: Learnt | None) -> tuple[str, .
     return (f"{learnt.path} also shows {', '.join(names)}, which --classes does not name: left out",) if names else ()
 
 
-def _one_class(model: Model, item: ClassName, examples: Floats | None) -> ClassRows:
+def _twins(classes: Sequence[ClassName], rows: Floats) -> tuple[str, ...]:
+    """Warn of classes that the model can hardly tell apart."""
+    cosines = rows @ rows.T
+    pairs = np.argwhere(np.triu(cosines > SAME_COSINE, k=1))
+    return tuple(
+        f'"{classes[a].name}" and "{classes[b].name}" mean nearly the same to the model (similarity '
+        f"{cosines[a, b]:.2f}): tiles of both may get either name"
+        for a, b in pairs
+    )
+
+
+def _one_class(model: Model, item: ClassName, examples: Floats | None, own: Overrides | None) -> ClassRows:
     """Row (1, K) and note of one class."""
+    written = own.row_of(item) if own else None
+    if written is not None:
+        return ClassRows((written if examples is None else class_row(written, examples))[None], (None,))
     if examples is None:
         return model.class_rows((item,))
     text = _text_of(model, item)
     row = class_row(text.rows[0] if text else None, examples)[None]
     alone = f'no word of "{item.name}" is known to the model; its {len(examples)} examples alone speak for it'
-    return ClassRows(row, (text.notes[0] if text else alone,))
+    return ClassRows(row, (None if text else alone,))
 
 
 def _text_of(model: Model, item: ClassName) -> ClassRows | None:
