@@ -15,50 +15,14 @@ from rszsl.model.text import FAR_COSINE
 from rszsl.pipeline.meaning import find_meaning
 
 COLOURS = ColourModel.attribute_names
-NO_PLACES = [
-    "saxophone",
-    "tax return",
-    "birthday cake",
-    "love",
-    "democracy",
-    "toothbrush",
-    "kitten",
-    "poem",
-    "quantum physics",
-    "wristwatch",
-    "pizza",
-    "haircut",
-    "guitar",
-    "software update",
-    "lawyer",
-    "wedding ring",
-    "sock",
-    "happiness",
-    "sandwich",
-    "email",
-    "mortgage",
-    "football match result",
-    "nostalgia",
-    "penguin",
-    "smartphone",
-    "novel",
-    "invoice",
-    "mathematics",
-    "jazz concert",
-    "violin sonata",
-]
-PLACES = [
-    "airplane",
-    "airport",
-    "solar farm",
-    "quarry",
-    "golf course",
-    "railway station",
-    "viaduct",
-    "mountain",
-    "wetland",
-    "glacier",
-]
+NO_PLACES = parse_classes(
+    "saxophone,tax return,birthday cake,love,democracy,toothbrush,kitten,poem,quantum physics,wristwatch,pizza,"
+    "haircut,guitar,software update,lawyer,wedding ring,sock,happiness,sandwich,email,mortgage,football match result,"
+    "nostalgia,penguin,smartphone,novel,invoice,mathematics,jazz concert,violin sonata"
+)
+PLACES = parse_classes(
+    "airplane,airport,solar farm,quarry,golf course,railway station,viaduct,mountain,wetland,glacier"
+)
 
 
 @pytest.fixture
@@ -133,7 +97,7 @@ def test_what_the_model_believes_can_be_printed_corrected_and_given_back(model, 
 
 def test_names_far_from_training_are_noted(model):
     def far(names):
-        notes = model.class_rows([ClassName(name) for name in names]).notes
+        notes = model.class_rows(names).notes
         return [name for name, note in zip(names, notes, strict=True) if note and "far from anything" in note]
 
     assert far(PLACES) == []

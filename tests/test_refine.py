@@ -45,7 +45,12 @@ def whurs19(shared_data):
     for name in MODELS:
         kept = np.load(folder / f"{name}.npz")
         published = [float(value) for value in table[name]]
-        found[name] = (unit(kept["images"]), unit(kept["texts_averageprompt"]), kept["labels"].astype(int), *published)
+        found[name] = (
+            unit(kept["images"].astype("float32")),
+            unit(kept["texts_averageprompt"].astype("float32")),
+            kept["labels"].astype(int),
+            *published,
+        )
     return found
 
 
