@@ -94,7 +94,7 @@ def recall(vectors, graph, rng, asked=500):
     return round(float(np.mean(found)), 4)
 
 
-def bundled(draws=3):
+def bundled(draws=10):
     """Images as tiles, with all or few of their classes on the list: docs/benchmarks/refine_bundled.json."""
     model = rszsl.load_model(device="cpu")
     figures, files = {}, []
