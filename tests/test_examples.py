@@ -16,14 +16,16 @@ from rszsl import ClassListError, ExamplesError, OptionError
 from rszsl.cli import main
 from rszsl.labels.assign import assign, contributions
 from rszsl.labels.calibrate import Calibrator, score
-from rszsl.labels.examples import MOST_EXAMPLES, class_row, thin_out
+from rszsl.labels.examples import MOST_EXAMPLES, class_row, evidence, thin_out
 from rszsl.scene.examples import example_tiles, read_examples
 from rszsl.scene.grid import Grid
 
 UTM = CRS.from_epsg(32632)
 LEFT, TOP, SIDE = 500_000, 5_300_000, 16
 BLOCKS = ["rrg.", "rgb0", "b.0r"]
-CALIBRATOR = Calibrator(bias=-1.0, weight_similarity=2.0, weight_margin=4.0, background_max_cosine=0.6)
+CALIBRATOR = Calibrator(
+    bias=-1.0, weight_similarity=2.0, weight_margin=4.0, background_max_cosine=0.6, example_gain=1.5, example_shift=0.5
+)
 
 
 def rows(n, k=8, seed=0):
@@ -86,12 +88,17 @@ def test_a_row_is_unit_and_leans_to_its_examples_the_more_there_are(k, seed, nam
 def test_presence_stays_independent_of_the_list_and_contributions_add_up(k, seed):
     tiles, background, names = rows(9, seed=seed), rows(5, seed=seed + 1), rows(3, seed=seed + 2)
     learnt = np.stack([class_row(name, rows(k, seed=seed + 3 + i)) for i, name in enumerate(names)])
-    alone = score(tiles, learnt[:1], background, CALIBRATOR)
-    scores = score(tiles, learnt, background, CALIBRATOR)
+    shown = evidence([k] * 3)
+    alone = score(tiles, learnt[:1], background, CALIBRATOR, shown[:1])
+    scores = score(tiles, learnt, background, CALIBRATOR, shown)
     np.testing.assert_allclose(alone.confidence[:, 0], scores.confidence[:, 0], atol=1e-6)
     labels = assign(scores, tiles, learnt, 0.5)
     shares = contributions(tiles, learnt[labels.choice[:, 0]])
     np.testing.assert_allclose(shares.sum(axis=1), labels.similarity, atol=1e-5)
+
+
+def test_evidence_is_the_share_of_the_examples():
+    np.testing.assert_allclose(evidence([0, 2, 18]), [0, 0.5, 0.9], atol=1e-6)
 
 
 @given(st.integers(1, 500))

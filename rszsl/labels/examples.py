@@ -7,6 +7,8 @@ other classes, so a presence probability stays independent of the list, and it i
 attributes' contributions still add up to the similarity.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -44,6 +46,12 @@ def class_row(text_row: Floats | None, examples: Floats, prior: float = PRIOR_EX
     if length < 1e-6:  # examples that cancel out say nothing
         return text_row if text_row is not None else examples[0]
     return np.asarray(total / length, dtype="float32")
+
+
+def evidence(counts: Sequence[int], prior: float = PRIOR_EXAMPLES) -> Floats:
+    """Give the share of the examples in the rows of classes with so many examples: float32 (C,), 0 without any."""
+    shown = np.array(counts, dtype="float32")
+    return np.asarray(shown / (shown + prior), dtype="float32")
 
 
 def thin_out(count: int, most: int = MOST_EXAMPLES) -> NDArray[np.int64]:

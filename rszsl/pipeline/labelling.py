@@ -83,6 +83,7 @@ class Job:
         format_name: one of `FORMATS`.
         warnings: what the user should know of the classes.
         refine: whether the labelled tiles speak for each other.
+        evidence: float32 (C,), share of examples in each row, or None.
     """
 
     classes: tuple[ClassName, ...]
@@ -93,6 +94,7 @@ class Job:
     format_name: str
     warnings: tuple[str, ...] = ()
     refine: bool = False
+    evidence: Floats | None = None
 
 
 class Clock:
@@ -133,7 +135,7 @@ def label_batches(
         at = start + np.flatnonzero(tiles.encoded)
         if len(at):
             attributes = tiles.attributes[tiles.encoded].astype("float32")
-            scores = score(attributes, job.rows.rows, model.background_rows, model.calibrator)
+            scores = score(attributes, job.rows.rows, model.background_rows, model.calibrator, job.evidence)
             labels.put_labels(at, assign(scores, attributes, job.rows.rows, job.min_confidence))
             if job.refine:
                 kept.append(tiles.attributes[labels.is_status(Status.LABELLED)[start : start + len(tiles)]])
@@ -173,7 +175,7 @@ def _refine(labels: SceneLabels, attributes: Floats, model: Model, job: Job, gri
     if len(at) < 2 or len(job.classes) < 2:
         return
     rows = job.rows.rows
-    scores = score(attributes, rows, model.background_rows, model.calibrator)
+    scores = score(attributes, rows, model.background_rows, model.calibrator, job.evidence)
     graph = neighbour_graph(attributes, NEIGHBOURS)
     if grid is not None:
         graph = graph + grid_graph(labels.tile_ids[at], grid.shape[1], attributes)

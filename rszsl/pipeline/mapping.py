@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rszsl.classes import ClassName, as_classes
+from rszsl.labels.examples import evidence
 from rszsl.model.bundle import Model
 from rszsl.model.checkpoint import load_model
 from rszsl.options import MapOptions
@@ -97,4 +98,14 @@ def make_job(
     filled = options.to_record() | {"min_confidence": threshold, "device": model.device}
     if learnt is not None:
         filled["examples_used"] = dict(zip((c.name for c in meaning.classes), meaning.examples, strict=True))
-    return Job(meaning.classes, meaning.rows, threshold, filled, path, options.format, meaning.warnings, options.refine)
+    return Job(
+        classes=meaning.classes,
+        rows=meaning.rows,
+        min_confidence=threshold,
+        options=filled,
+        path=path,
+        format_name=options.format,
+        warnings=meaning.warnings,
+        refine=options.refine,
+        evidence=evidence(meaning.examples),
+    )

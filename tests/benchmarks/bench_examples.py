@@ -1,18 +1,21 @@
 """Classes from names and examples, on UC Merced with the bundled model: docs/benchmarks/examples_ucm.json.
 
 The label is the one that a map gives; the images of the examples are not tested. UC Merced is reported only: the
-one constant (`PRIOR_EXAMPLES`) was chosen on AID and RSSCN7, `--choose` prints that table.
+constants were chosen on AID and RSSCN7. `--choose` prints accuracies by `PRIOR_EXAMPLES`, `--calibrate` fits the
+card's `example_gain` and `example_shift`.
 """
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 from features import ImageSet
 from record import write_record
+from scipy.optimize import minimize
 
 import rszsl
 from rszsl.labels.calibrate import score
-from rszsl.labels.examples import PRIOR_EXAMPLES, class_row
+from rszsl.labels.examples import PRIOR_EXAMPLES, class_row, evidence
 from rszsl.labels.graph import neighbour_graph
 from rszsl.labels.refine import NEIGHBOURS, presence_prior, refine
 from rszsl.model.text import words_of
@@ -35,8 +38,10 @@ def rows_of(model, images, shown, prior=PRIOR_EXAMPLES):
     return np.stack([class_row(names[c], images.attributes[at], prior) for c, at in enumerate(shown)])
 
 
-def confidence_of(model, images, asked, rows):
-    return score(images.attributes[asked], rows, model.background_rows, model.calibrator).confidence
+def confidence_of(model, images, asked, rows, count=0, calibrator=None):
+    constants = calibrator or model.calibrator
+    shown = evidence([count] * len(rows))
+    return score(images.attributes[asked], rows, model.background_rows, constants, shown).confidence
 
 
 def refined_choice(model, images, asked, confidence):
@@ -65,7 +70,7 @@ def measure(model, images, count):
         shown, asked = draw(images, count, number)
         truth = images.truth[asked]
         by_text = confidence_of(model, images, asked, rows_of(model, images, [at[:0] for at in shown]))
-        both = confidence_of(model, images, asked, rows_of(model, images, shown))
+        both = confidence_of(model, images, asked, rows_of(model, images, shown), count)
         right = both.argmax(1) == truth
         ranks, gap = presence(both, truth, np.flatnonzero(~taught))
         runs.append(
@@ -93,15 +98,42 @@ def choose(model):
             drawn = [draw(images, count, number) for number in range(DRAWS)]
             for prior in PRIORS:
                 right = [
-                    np.mean(confidence_of(model, images, asked, rows_of(model, images, shown, prior)).argmax(1) == t)
+                    np.mean(
+                        confidence_of(model, images, asked, rows_of(model, images, shown, prior), count).argmax(1) == t
+                    )
                     for shown, asked in drawn
                     for t in [images.truth[asked]]
                 ]
                 print(f"{name} {count} examples, prior {prior:g}: {100 * np.mean(right):.1f}", flush=True)
 
 
+def calibrate(model):
+    """Fit the two constants by log loss, one tile in five showing the class, and print them."""
+    plain = replace(model.calibrator, example_gain=0.0, example_shift=0.0)
+    cases = []
+    for name, limit in (("aid", 2400), ("rsscn7", 1400)):
+        images = ImageSet(model, name, limit)
+        for count in (1, 2, 5, 20):
+            shown, asked = draw(images, count, 0)
+            p = confidence_of(model, images, asked, rows_of(model, images, shown), count, plain).astype("float64")
+            present = images.truth[asked][:, None] == np.arange(len(images.names))
+            weights = np.where(present, 1 / present.sum(0), 4 / (~present).sum(0))
+            cases.append((np.log(p / (1 - p)), present, weights / weights.sum(), float(evidence([count])[0])))
+
+    def loss(constants):
+        gain, shift = constants
+        logits = [((1 + gain * e) * z - shift * e, present, weights) for z, present, weights, e in cases]
+        return sum((w * np.where(present, np.logaddexp(0, -z), np.logaddexp(0, z))).sum() for z, present, w in logits)
+
+    found = minimize(loss, [0.0, 0.0], method="Nelder-Mead")
+    print(f"example_gain = {found.x[0]:.3f}\nexample_shift = {found.x[1]:.3f}")
+
+
 def main():
     model = rszsl.load_model(device="cpu")
+    if "--calibrate" in sys.argv:
+        calibrate(model)
+        return
     if "--choose" in sys.argv:
         choose(model)
         return
