@@ -9,6 +9,11 @@ from rszsl.errors import ClassListError
 OTHER = "other"
 
 
+def class_key(name: str) -> str:
+    """Tell names apart that differ in more than case and spacing."""
+    return " ".join(name.casefold().split())
+
+
 @dataclass(frozen=True, slots=True)
 class ClassName:
     """One thing to find: the user's own spelling, and other words for it.
@@ -75,7 +80,7 @@ def check_classes(classes: Iterable[ClassName], source: str) -> tuple[ClassName,
     checked = tuple(classes)
     seen: dict[str, str] = {}
     for item in checked:
-        key = " ".join(item.name.casefold().split())
+        key = class_key(item.name)
         if not all(phrase.strip() for phrase in item.phrases):
             raise ClassListError(f"{source} has an empty class name or synonym; remove the stray comma or colon")
         if key == OTHER:

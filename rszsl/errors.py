@@ -4,6 +4,7 @@
     ├── SceneError        a raster that cannot be mapped (missing, not a raster, no CRS, rotated, bad band)
     ├── ClassListError    an empty, duplicate or unreadable class list
     ├── AoiError          an area of interest that cannot be read or misses the scene
+    ├── ExamplesError     examples that cannot be read, miss the scene, or name no class
     ├── ModelError        an unknown model, a damaged checkpoint, a device that is not there
     ├── OptionError       a value outside its range
     ├── CacheError        a cache that is missing, damaged, or belongs to something else
@@ -30,6 +31,10 @@ class ClassListError(RszslError):
 
 class AoiError(RszslError):
     """The area of interest is unusable."""
+
+
+class ExamplesError(RszslError):
+    """The examples are unusable."""
 
 
 class ModelError(RszslError):

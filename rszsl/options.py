@@ -7,6 +7,7 @@ from typing import Any
 from rszsl.errors import OptionError
 
 DEFAULT_MODEL = "dsva-small"
+PATHS = ("aoi", "attributes", "examples", "cache")
 FORMAT_NAMES = ("gpkg", "geojson", "parquet", "flatgeobuf")
 
 
@@ -25,7 +26,12 @@ class MapOptions:
         overlap: fraction of a tile shared with its neighbour, 0 <= overlap < 1.
         min_valid: a tile with a smaller share of valid pixels is nodata, 0..1.
         min_confidence: a tile whose best class is less sure is `other`, 0..1; None takes the model's.
+        attributes: CSV of attribute rows that override what names mean.
+        refine: let the labelled tiles of a scene speak for each other.
         aoi: vector file; only tiles whose cell overlaps it are planned.
+        examples: vector file of points and polygons whose class is known.
+        class_field: the column of `examples` with the class; None where the file has only one column.
+        examples_scene: the scene that the examples lie on, where it is another one than the scene to be mapped.
         cache: keeps what the model said of each tile; read where it is there and fits, else written.
         trust_pickle: read weights of the model that come as a pickle, too.
         format: one of `FORMAT_NAMES`.
@@ -42,7 +48,12 @@ class MapOptions:
     overlap: float = 0.0
     min_valid: float = 0.5
     min_confidence: float | None = None
+    attributes: Path | None = None
+    refine: bool = False
     aoi: Path | None = None
+    examples: Path | None = None
+    class_field: str | None = None
+    examples_scene: str | None = None
     cache: Path | None = None
     trust_pickle: bool = False
     format: str = "gpkg"
@@ -63,9 +74,12 @@ class MapOptions:
         for low, high in self.value_ranges or ():
             _check(low < high, f"--range {low:g},{high:g} must rise from low to high")
 
+        alone = [o for o, v in (("--class-field", self.class_field), ("--examples-scene", self.examples_scene)) if v]
+        _check(not alone or self.examples is not None, f"{' and '.join(alone)} needs --examples FILE")
+
     def to_record(self) -> dict[str, Any]:
         """As JSON values, for the `runs` table."""
-        paths = {name: str(path) if (path := getattr(self, name)) else None for name in ("aoi", "cache")}
+        paths = {name: str(path) if (path := getattr(self, name)) else None for name in PATHS}
         return asdict(self) | paths
 
 

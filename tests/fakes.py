@@ -32,8 +32,9 @@ class ColourModel:
         return Encoded(colours, colours)
 
     def class_rows(self, classes):
-        notes = tuple(None if c.name in COLOURS else f'no word of "{c.name}" is known' for c in classes)
-        return ClassRows(unit([COLOURS.get(c.name, (1, -1, 1)) for c in classes]), notes)
+        known = tuple(c.name in COLOURS for c in classes)
+        notes = tuple(None if ok else f'no word of "{c.name}" is known' for c, ok in zip(classes, known, strict=True))
+        return ClassRows(unit([COLOURS.get(c.name, (1, -1, 1)) for c in classes]), notes, known)
 
 
 def painted(blocks, side=16):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from fakes import unit
@@ -23,6 +25,16 @@ def test_score_by_hand():
     assert got.similarity[0, 0] == pytest.approx(0.6)
     logit = -1 + 2 * 0.6 + 4 * (0.6 - 2**-0.5)
     assert got.confidence[0, 0] == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-6)
+
+
+def test_examples_sharpen_and_shift_the_logit_by_their_share():
+    tiles, classes, background = rows(5), rows(2, seed=1), rows(3, seed=2)
+    moved = replace(CALIBRATOR, example_gain=1.5, example_shift=0.5)
+    plain = score(tiles, classes, background, CALIBRATOR).confidence
+    got = score(tiles, classes, background, moved, np.array([0, 0.5], "float32")).confidence
+    np.testing.assert_allclose(got[:, 0], plain[:, 0], atol=1e-6)
+    logit = np.log(plain[:, 1] / (1 - plain[:, 1]))
+    np.testing.assert_allclose(got[:, 1], 1 / (1 + np.exp(-(1.75 * logit - 0.25))), atol=1e-5)
 
 
 def test_background_that_means_the_same_does_not_compete():

@@ -55,11 +55,17 @@ def test_every_rszsl_line_is_one_that_the_program_takes(demo):
     """With the demo scene in place of the reader's own; options that name files of theirs get ours."""
     folder, _ = demo
     scene = folder / "rszsl-demo" / "demo_scene.tif"
-    left, bottom, _, top = gpd.read_file(folder / "rszsl-demo" / "demo_scene.rszsl.gpkg", layer="tiles").total_bounds
+    tiles = gpd.read_file(folder / "rszsl-demo" / "demo_scene.rszsl.gpkg", layer="tiles")
+    left, bottom, _, top = tiles.total_bounds
     from shapely import box
 
     district = gpd.GeoDataFrame(geometry=[box(left, bottom, left + 700, top)], crs=32632)
     district.to_file(folder / "district.gpkg")
+    clicks = tiles[tiles["status"] != "nodata"].iloc[[0, -1]]
+    clicks = gpd.GeoDataFrame(
+        {"kind": ["forest", "greenhouse"]}, geometry=clicks.representative_point().values, crs=32632
+    )
+    clicks.to_file(folder / "clicks.gpkg")
     ours = {"district.gpkg": folder / "district.gpkg", "examples/classes.txt": ROOT / "examples" / "classes.txt"}
     lines = rszsl_lines()
     assert len(lines) >= 8

@@ -6,7 +6,9 @@ from typing import Any
 import click
 
 from rszsl.cli.options import (
+    ATTRIBUTE_OPTIONS,
     CLASS_OPTIONS,
+    EXAMPLE_OPTIONS,
     LABEL_OPTIONS,
     MODEL_OPTIONS,
     OUTPUT_OPTIONS,
@@ -56,7 +58,9 @@ def embed_command(
 
 @click.command("relabel")
 @CACHE_ARGUMENT
-@options_of(CLASS_OPTIONS, ONE_OUTPUT, MODEL_OF_CACHE, LABEL_OPTIONS, PROGRESS_OPTIONS)
+@options_of(
+    CLASS_OPTIONS, EXAMPLE_OPTIONS, ATTRIBUTE_OPTIONS, ONE_OUTPUT, MODEL_OF_CACHE, LABEL_OPTIONS, PROGRESS_OPTIONS
+)
 @click.pass_context
 def relabel_command(
     context: click.Context,
@@ -70,13 +74,13 @@ def relabel_command(
     **options: Any,
 ) -> None:
     """Label a cached scene again, as a fresh map would, without opening the scene."""
-    wanted = classes_from(classes, classes_file)
+    wanted = classes_from(classes, classes_file, options["examples"])
 
     from rszsl.pipeline import relabel
     from rszsl.progress import progress_for
 
     with progress_for(progress, quiet=quiet) as reporter:
-        result = relabel(cache, wanted, format=format_name, progress=reporter, **options)
+        result = relabel(cache, wanted or None, format=format_name, progress=reporter, **options)
     context.exit(3 if result.counts.failed else 0)
 
 
@@ -87,7 +91,7 @@ def relabel_command(
 @click.option("--top", type=click.IntRange(min=1), default=20, show_default=True, help="How many tiles.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="GeoPackage for the tiles found.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing output.")
-@options_of(MODEL_OF_CACHE)
+@options_of(ATTRIBUTE_OPTIONS, MODEL_OF_CACHE)
 def search_command(cache: Path, text: str | None, like: str | None, **options: Any) -> None:
     """List the tiles of a cached scene that are most like TEXT, or like the tile at a point.
 

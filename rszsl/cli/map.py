@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rszsl.cli.options import (
+    ATTRIBUTE_OPTIONS,
     CACHE_OPTIONS,
     CLASS_OPTIONS,
+    EXAMPLE_OPTIONS,
     LABEL_OPTIONS,
     MODEL_OPTIONS,
     OUTPUT_OPTIONS,
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 @click.argument("scenes", metavar="SCENE...", nargs=-1, required=True)
 @options_of(
     CLASS_OPTIONS,
+    EXAMPLE_OPTIONS,
+    ATTRIBUTE_OPTIONS,
     OUTPUT_OPTIONS,
     MODEL_OPTIONS,
     SCENE_OPTIONS,
@@ -55,7 +59,7 @@ def map_command(
 
     SCENE is anything that rasterio opens: GeoTIFF, COG, VRT, JPEG2000, /vsi…, s3://…, https://….
     """
-    wanted = classes_from(classes, classes_file)
+    wanted = classes_from(classes, classes_file, options["examples"])
     chosen = map_options(**options)
     if cache and len(scenes) > 1:
         raise OptionError(f"--cache {cache} names one file for one scene; give --cache alone for several scenes")

@@ -45,8 +45,30 @@ TILE_OPTIONS = (
     click.option("--overlap", type=float, default=0.0, show_default=True, help="Fraction of a tile shared."),
     click.option("--min-valid", type=float, default=0.5, show_default=True, help="Below, a tile is nodata."),
 )
+EXAMPLE_OPTIONS = (
+    click.option(
+        "--examples",
+        type=click.Path(path_type=Path),
+        help="Vector file (any CRS) of points or polygons whose class is known, 1 to 50 tiles a class.",
+    ),
+    click.option("--class-field", metavar="NAME", help="The column of --examples that holds the class."),
+    click.option("--examples-scene", metavar="SCENE", help="The scene under the examples, where it is another one."),
+)
+ATTRIBUTE_OPTIONS = (
+    click.option(
+        "--attributes",
+        type=click.Path(path_type=Path),
+        help="CSV of attribute rows, a class a line, that override what names mean (see: rszsl attributes NAME --csv).",
+    ),
+)
 LABEL_OPTIONS = (
     click.option("--min-confidence", type=float, help="Below, a tile is other; default: the model's own."),
+    click.option(
+        "--refine/--no-refine",
+        default=False,
+        show_default=True,
+        help="Let the scene's labelled tiles speak for each other: fewer stray labels where most tiles are of a class.",
+    ),
 )
 OUTPUT_OPTIONS = (
     click.option("-o", "--output", type=click.Path(path_type=Path), help="Default: SCENE_STEM.rszsl.gpkg."),
@@ -80,15 +102,17 @@ def options_of(*groups: tuple[Callable[[Command], Command], ...]) -> Callable[[C
     return decorate
 
 
-def classes_from(classes: str | None, classes_file: Path | None) -> tuple[ClassName, ...]:
-    """Take the list from `--classes` or `--classes-file`, whichever is given.
+def classes_from(classes: str | None, classes_file: Path | None, examples: Path | None = None) -> tuple[ClassName, ...]:
+    """Take the list from `--classes` or `--classes-file`, whichever is given; empty where `--examples` name it.
 
     Raises:
         click.UsageError: where both or neither are given.
         ClassListError: for a bad list.
     """
+    if classes is None and classes_file is None and examples is not None:
+        return ()
     if (classes is None) == (classes_file is None):
-        raise click.UsageError('Give either --classes "a,b" or --classes-file FILE.')
+        raise click.UsageError('Give either --classes "a,b" or --classes-file FILE, or --examples FILE alone.')
     return parse_classes(classes) if classes is not None else read_classes(classes_file or Path())
 
 

@@ -31,7 +31,8 @@ class Labels:
     Attributes:
         choice: int64 (N, 3), class numbers, -1 where the list has fewer classes.
         confidence: float32 (N, 3), of those choices, NaN where there is none.
-        margin: float32 (N,), confidence of the first choice less that of the second (less 0 without one).
+        margin: float32 (N,), confidence of the first choice less that of the surest other class (less 0 without
+            one); 0 where a preference put the first choice before a surer class.
         similarity: float32 (N,), of the first choice.
         accepted: bool (N,), False where even the first choice is below the threshold: the tile is `other`.
         attribute: int64 (N, 3), attributes that speak loudest for the first choice.
@@ -50,7 +51,9 @@ class Labels:
         return len(self.margin)
 
 
-def assign(scores: Scores, attributes: Floats, rows: Floats, min_confidence: float) -> Labels:
+def assign(
+    scores: Scores, attributes: Floats, rows: Floats, min_confidence: float, preference: Floats | None = None
+) -> Labels:
     """Choose the class of each tile; ties go to the class that stands first in the list.
 
     Args:
@@ -58,8 +61,11 @@ def assign(scores: Scores, attributes: Floats, rows: Floats, min_confidence: flo
         attributes: float32 (N, K), what the tiles show.
         rows: float32 (C, K), what the classes mean.
         min_confidence: 0..1; a tile whose best class is below stays `other`.
+        preference: float32 (N, C), by which classes are ranked instead of by their confidence, which then only
+            breaks ties; the confidences themselves stay what they are.
     """
-    order = np.argsort(-scores.confidence, axis=1, kind="stable")[:, :RANKS]
+    ranking = scores.confidence if preference is None else preference
+    order = np.lexsort((-scores.confidence, -ranking), axis=1)[:, :RANKS]
     confidence = np.take_along_axis(scores.confidence, order, axis=1)
     first = order[:, 0]
     shares = contributions(attributes, rows[first])
@@ -67,7 +73,7 @@ def assign(scores: Scores, attributes: Floats, rows: Floats, min_confidence: flo
     return Labels(
         choice=_pad(order, -1),
         confidence=_pad(confidence, np.nan),
-        margin=confidence[:, 0] - (confidence[:, 1] if confidence.shape[1] > 1 else 0),
+        margin=_margin(scores.confidence, first),
         similarity=np.take_along_axis(scores.similarity, first[:, None], axis=1)[:, 0],
         accepted=confidence[:, 0] >= min_confidence,
         attribute=_pad(loudest, -1),
@@ -83,6 +89,15 @@ def contributions(attributes: Floats, rows: Floats) -> Floats:
         rows: float32 (N, K), the row of the class chosen for each tile.
     """
     return attributes * rows
+
+
+def _margin(confidence: Floats, first: NDArray[np.int64]) -> Floats:
+    if confidence.shape[1] == 1:
+        return np.asarray(confidence[:, 0])
+    others = confidence.copy()
+    np.put_along_axis(others, first[:, None], -np.inf, axis=1)
+    lead = np.take_along_axis(confidence, first[:, None], axis=1)[:, 0] - others.max(axis=1)
+    return np.asarray(np.maximum(lead, 0))
 
 
 def _pad(ranked: NDArray[T], fill: float) -> NDArray[T]:

@@ -19,12 +19,18 @@ class Calibrator:
     p = sigmoid(bias + weight_similarity * s + weight_margin * (s - m)), where s is the similarity of the tile to
     the class and m its largest similarity to the background rows whose cosine to the class is below
     `background_max_cosine`.
+
+    A class that was shown examples tells tiles apart better than the names that the constants were fitted on. With e
+    the share of the examples in its row (`rszsl.labels.examples.evidence`), what stands in the sigmoid, z, becomes
+    (1 + example_gain * e) * z - example_shift * e.
     """
 
     bias: float
     weight_similarity: float
     weight_margin: float
     background_max_cosine: float
+    example_gain: float = 0.0
+    example_shift: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,7 +46,9 @@ class Scores:
     confidence: Floats
 
 
-def score(attributes: Floats, rows: Floats, background: Floats, calibrator: Calibrator) -> Scores:
+def score(
+    attributes: Floats, rows: Floats, background: Floats, calibrator: Calibrator, evidence: Floats | None = None
+) -> Scores:
     """Score tiles against classes.
 
     Args:
@@ -48,10 +56,13 @@ def score(attributes: Floats, rows: Floats, background: Floats, calibrator: Cali
         rows: float32 (C, K), unit rows, what the classes mean.
         background: float32 (B, K), unit rows, what anything may show.
         calibrator: constants that belong to the model.
+        evidence: float32 (C,) in 0..1, share of examples in each row; None where there are none.
     """
     similarity = attributes @ rows.T
     margin = similarity - background_similarity(attributes, rows, background, calibrator.background_max_cosine)
     logit = calibrator.bias + calibrator.weight_similarity * similarity + calibrator.weight_margin * margin
+    if evidence is not None:
+        logit = (1 + calibrator.example_gain * evidence) * logit - calibrator.example_shift * evidence
     return Scores(similarity, (1 / (1 + np.exp(-logit))).astype("float32"))
 
 

@@ -97,6 +97,8 @@ def read_card(path: Path) -> ModelCard:
             weight_similarity=calibrator.number("weight_similarity"),
             weight_margin=calibrator.number("weight_margin"),
             background_max_cosine=calibrator.number("background_max_cosine"),
+            example_gain=calibrator.number("example_gain", 0.0),
+            example_shift=calibrator.number("example_shift", 0.0),
         ),
         min_confidence=calibrator.number("min_confidence"),
         raw=raw,
@@ -139,9 +141,11 @@ class Keys:
         """A table within."""
         return Keys(self._path, self.get(key, dict), f"{self._prefix}{key}.")
 
-    def number(self, key: str) -> float:
+    def number(self, key: str, default: float | None = None) -> float:
         """A number, whole or not."""
-        value = self._table.get(key)
+        value = self._table.get(key, default)
+        if default is not None and key not in self._table:
+            return default
         return float(self.get(key, int)) if isinstance(value, int) else self.get(key, float)
 
     def triple(self, key: str) -> tuple[float, float, float]:

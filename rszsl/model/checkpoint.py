@@ -151,10 +151,22 @@ def _text_side(folder: Path, arrays: dict[str, Floats]) -> AttributeText:
     tables = {k.removeprefix(TABLE_PREFIX): v for k, v in arrays.items() if k.startswith(TABLE_PREFIX)}
     vocabulary = (folder / WORDS_FILE).read_text(encoding="utf-8").splitlines()
     taught = tomllib.loads((folder / TAUGHT_FILE).read_text(encoding="utf-8"))["concept"]
+    encoder = PhraseEncoder(vocabulary, PhraseTables(**tables))
+    known = _known_phrases(folder, [name for concept in taught for name in concept["names"]])
     return AttributeText(
-        encoder=PhraseEncoder(vocabulary, PhraseTables(**tables)),
+        encoder=encoder,
         projection=arrays["text.projection"],
         mean=arrays["text.mean"],
         taught={name: row for row, concept in enumerate(taught) for name in concept["names"]},
         taught_rows=arrays["text.taught_rows"],
+        known=known,
+        known_vectors=np.stack([encoder.encode(phrase) for phrase in known]),
     )
+
+
+def _known_phrases(folder: Path, taught: list[str]) -> tuple[str, ...]:
+    """List what training named: concepts that images taught, attributes, background."""
+    attributes = tomllib.loads((folder / ATTRIBUTES_FILE).read_text(encoding="utf-8"))["attribute"]
+    background = (folder / BACKGROUND_FILE).read_text(encoding="utf-8").splitlines()
+    phrases = [*taught, *(entry["phrase"] for entry in attributes), *(line for line in background if line.strip())]
+    return tuple(dict.fromkeys(phrases))

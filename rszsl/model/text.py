@@ -18,6 +18,9 @@ from rszsl.errors import ClassListError
 from rszsl.model.encoder import ClassRows, Floats
 
 GRAM_SIZES = (3, 4, 5)
+FAR_COSINE = 0.39
+"""A name whose text vector has no larger cosine to any phrase of training is far from it: below lie 5 of 100 names of
+404 kinds of places (`rszsl/training/places.txt`), and 29 of 30 names that are no place ("saxophone", "tax return")."""
 TEXT_DIM = 512
 """Width of the CLIP ViT-B/32 text space."""
 
@@ -88,7 +91,9 @@ class PhraseEncoder:
         """
         words = words_of(phrase)
         if not words:
-            raise ClassListError(f'the class "{phrase}" has no letters a-z to read; write its name in English')
+            raise ClassListError(
+                f'the class "{phrase}" has no letters a-z to read; write its name in English, or give --examples of it'
+            )
         tables = self._tables
         vectors, weights = zip(*(self._read(word) for word in words), strict=True)
         shares = np.exp(np.array(weights) - max(weights))
@@ -117,6 +122,8 @@ class AttributeText:
         mean: float32 (K,), the scores' mean over names of places, taken off.
         taught: the row of each name that images taught, in lower case, as words.
         taught_rows: float32 (S, K), unit length.
+        known: phrases that training used; a name that is far from all of them is noted. Empty notes none.
+        known_vectors: float32 (P, 512), their text vectors.
     """
 
     encoder: PhraseEncoder
@@ -124,6 +131,8 @@ class AttributeText:
     mean: Floats
     taught: Mapping[str, int]
     taught_rows: Floats
+    known: Sequence[str] = ()
+    known_vectors: Floats | None = None
 
     def class_rows(self, classes: Sequence[ClassName]) -> ClassRows:
         """Give one attribute row for each class: the mean over its name and synonyms, of unit length.
@@ -132,7 +141,8 @@ class AttributeText:
             ClassListError: where a name or synonym has no letter a-z.
         """
         rows = [unit(np.mean([self.phrase_row(p) for p in item.phrases], axis=0)) for item in classes]
-        return ClassRows(np.stack(rows), tuple(self._note(item) for item in classes))
+        notes = tuple(self._note(item) for item in classes)
+        return ClassRows(np.stack(rows), notes, tuple(self._understands(item) for item in classes))
 
     def phrase_row(self, phrase: str) -> Floats:
         """Give the attribute row of one phrase: float32 (K,), unit length."""
@@ -143,6 +153,11 @@ class AttributeText:
         """Give the row that the words alone mean, whatever images taught: float32 (K,), unit length."""
         return unit(self.projection @ self.encoder.encode(phrase) - self.mean)
 
+    def _understands(self, item: ClassName) -> bool:
+        """Whether any word of a class is known."""
+        phrases = [(words_of(phrase), self.encoder.unknown_words(phrase)) for phrase in item.phrases]
+        return any(" ".join(words) in self.taught or len(unknown) < len(words) for words, unknown in phrases)
+
     def _note(self, item: ClassName) -> str | None:
         notes = [note for phrase in item.phrases if (note := self._phrase_note(phrase))]
         return "; ".join(notes) or None
@@ -152,11 +167,23 @@ class AttributeText:
             return None
         unknown = self.encoder.unknown_words(phrase)
         if not unknown:
-            return None
+            return self._far_note(phrase)
         if len(unknown) == len(words_of(phrase)):
             return f'no word of "{phrase}" is known to the model\'s text side; the label is a guess'
         listed = ", ".join(f'"{word}"' for word in unknown)
         return f'{listed} of "{phrase}" is not known to the model\'s text side; the label rests on the other words'
+
+    def _far_note(self, phrase: str) -> str | None:
+        if self.known_vectors is None:
+            return None
+        cosines = self.known_vectors @ self.encoder.encode(phrase)
+        nearest = int(cosines.argmax())
+        if cosines[nearest] >= FAR_COSINE:
+            return None
+        return (
+            f'"{phrase}" is far from anything the model was trained on (nearest: "{self.known[nearest]}", '
+            f"{cosines[nearest]:.2f}); the label is a guess"
+        )
 
 
 def unit(vectors: NDArray[np.floating]) -> Floats:

@@ -17,8 +17,10 @@ from rszsl.output.cache import Cache, open_cache, write_cache
 from rszsl.output.tables import similar_table
 from rszsl.output.writer import check_output, write_layer
 from rszsl.pipeline.encoding import encode_tiles
+from rszsl.pipeline.examples import learn_from_cache
 from rszsl.pipeline.labelling import Clock, MapResult, label_batches, summary, write_map
 from rszsl.pipeline.mapping import loaded_model, make_job
+from rszsl.pipeline.meaning import find_meaning
 from rszsl.pipeline.plan import Footing, cache_key, default_cache, default_output, plan_scene
 from rszsl.progress import Progress, Silent
 from rszsl.scene.georef import cell_polygons
@@ -67,7 +69,7 @@ def embed_scene(
 
 def relabel(
     cache: str | Path,
-    classes: str | Sequence[str | ClassName],
+    classes: str | Sequence[str | ClassName] | None = None,
     *,
     output: str | Path | None = None,
     model: str | Model | None = None,
@@ -82,7 +84,8 @@ def relabel(
         output: as in `map_scene`.
         model: as in `map_scene`; it must be the one of the cache.
         progress: as in `map_scene`.
-        **options: `min_confidence`, `format`, `overwrite`, `device`, `trust_pickle`.
+        **options: `min_confidence`, `attributes`, `refine`, `examples`, `class_field`, `examples_scene`, `format`,
+            `overwrite`, `device`, `trust_pickle`.
 
     Raises:
         CacheError: where the cache is damaged or of another model.
@@ -91,15 +94,16 @@ def relabel(
     clock, opened = Clock(), open_cache(Path(cache))
     key = opened.key
     chosen = MapOptions(**({"overlap": key.overlap, "min_valid": key.min_valid} | options))
-    wanted = as_classes(classes)
+    wanted = as_classes(classes) if classes is not None else ()
     path = Path(output) if output is not None else default_output(key.scene, chosen.format)
     check_output(path, overwrite=chosen.overwrite)
     loaded, told = _model_of(opened, model, chosen), progress or Silent()
-    job = make_job(loaded, wanted, path, replace(chosen, model=loaded.card.name, cache=opened.path))
+    filled = replace(chosen, model=loaded.card.name, cache=opened.path)
+    job = make_job(loaded, wanted, path, filled, learn_from_cache(opened, loaded, filled))
     told.start(key.scene, len(opened.tile_ids))
-    for warning in job.rows.warnings:
+    for warning in job.warnings:
         told.warn(warning)
-    labels = label_batches(opened.batches(), opened.tile_ids, loaded, job, told)
+    labels = label_batches(opened.batches(), opened.tile_ids, loaded, job, told, key.grid)
     result = write_map(Footing.of_cache(key), labels, loaded, job, clock)
     told.done(str(path), summary(result))
     return result
@@ -111,6 +115,7 @@ def search(
     *,
     like_xy: tuple[float, float] | None = None,
     top: int = 20,
+    attributes: str | Path | None = None,
     output: str | Path | None = None,
     model: str | Model | None = None,
     device: str = "auto",
@@ -124,6 +129,7 @@ def search(
         text: a name or phrase; compared by attributes.
         like_xy: a point in the scene's CRS; compared by embedding, the tile itself included.
         top: how many tiles.
+        attributes: CSV of attribute rows, one of them for `text`, that override what it means.
         output: a GeoPackage for them (layer `similar`), or None.
         model: as in `relabel`; not needed with `like_xy`.
         device: where the model's text side is loaded.
@@ -140,12 +146,14 @@ def search(
     """
     if (text is None) == (like_xy is None):
         raise OptionError("give either a text or --like x,y to search for")
+    if text is not None and not text.strip():
+        raise OptionError('the text to search for is empty; name a thing, as in rszsl search CACHE "solar farm"')
     opened = open_cache(Path(cache))
     if output is not None:
         check_output(Path(output), overwrite=overwrite)
     if text is not None:
         loaded = _model_of(opened, model, MapOptions(device=device, trust_pickle=trust_pickle))
-        similarity = _similarities(opened, "attributes", loaded.class_rows(as_classes([text])).rows[0])
+        similarity = _similarities(opened, "attributes", _meaning_of(text, loaded, attributes))
     else:
         similarity = _similarities(opened, "embedding", _embedding_at(opened, like_xy or (0, 0)))
     best = np.argsort(-similarity, kind="stable")[:top]
@@ -163,6 +171,12 @@ def _model_of(cache: Cache, model: str | Model | None, options: MapOptions) -> M
             f"{loaded.card.name} ({loaded.card.sha256[:12]}…); make it again with rszsl embed"
         )
     return loaded
+
+
+def _meaning_of(text: str, model: Model, attributes: str | Path | None) -> NDArray[np.float32]:
+    own = Path(attributes) if attributes is not None else None
+    row: NDArray[np.float32] = find_meaning(model, as_classes([text]), attributes=own).rows.rows[0]
+    return row
 
 
 def _similarities(cache: Cache, column: str, row: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from rszsl.classes import ClassName
 from rszsl.errors import OutputError, SceneError
 from rszsl.labels.assign import Status, assign
-from rszsl.labels.calibrate import score
+from rszsl.labels.calibrate import Floats, score
 from rszsl.labels.collect import Counts, SceneLabels
 from rszsl.labels.encoded import EncodedTiles
+from rszsl.labels.graph import grid_graph, neighbour_graph
+from rszsl.labels.refine import NEIGHBOURS, presence_prior, refine
 from rszsl.model.bundle import Model
 from rszsl.model.encoder import ClassRows
 from rszsl.output.record import RunRecord
@@ -28,6 +30,7 @@ from rszsl.output.writer import FORMATS, Result, write_result
 from rszsl.pipeline.plan import Footing
 from rszsl.progress import Progress
 from rszsl.scene.georef import cell_polygons, geodesic_areas_m2
+from rszsl.scene.grid import Grid
 
 VERSIONS_OF = ("rszsl", "torch", "timm", "torchgeo", "rasterio", "pyogrio", "shapely", "numpy")
 
@@ -78,6 +81,9 @@ class Job:
         options: every option, for the record.
         path: the output.
         format_name: one of `FORMATS`.
+        warnings: what the user should know of the classes.
+        refine: whether the labelled tiles speak for each other.
+        evidence: float32 (C,), share of examples in each row, or None.
     """
 
     classes: tuple[ClassName, ...]
@@ -86,6 +92,9 @@ class Job:
     options: dict[str, Any]
     path: Path
     format_name: str
+    warnings: tuple[str, ...] = ()
+    refine: bool = False
+    evidence: Floats | None = None
 
 
 class Clock:
@@ -102,7 +111,12 @@ class Clock:
 
 
 def label_batches(
-    batches: Iterable[EncodedTiles], tile_ids: NDArray[np.int64], model: Model, job: Job, progress: Progress
+    batches: Iterable[EncodedTiles],
+    tile_ids: NDArray[np.int64],
+    model: Model,
+    job: Job,
+    progress: Progress,
+    grid: Grid | None = None,
 ) -> SceneLabels:
     """Label every planned tile.
 
@@ -112,18 +126,23 @@ def label_batches(
         model: gives the background and the calibrator.
         job: gives the class rows and the threshold.
         progress: hears of every batch.
+        grid: of the scene; where it is given, a refinement joins tiles side by side, too.
     """
     labels = SceneLabels(tile_ids)
-    start = 0
+    start, kept = 0, []
     for tiles in batches:
         labels.put_batch(start, tiles)
         at = start + np.flatnonzero(tiles.encoded)
         if len(at):
             attributes = tiles.attributes[tiles.encoded].astype("float32")
-            scores = score(attributes, job.rows.rows, model.background_rows, model.calibrator)
+            scores = score(attributes, job.rows.rows, model.background_rows, model.calibrator, job.evidence)
             labels.put_labels(at, assign(scores, attributes, job.rows.rows, job.min_confidence))
+            if job.refine:
+                kept.append(tiles.attributes[labels.is_status(Status.LABELLED)[start : start + len(tiles)]])
         start += len(tiles)
         progress.advance(len(tiles))
+    if kept:
+        _refine(labels, np.concatenate(kept).astype("float32"), model, job, grid)
     return labels
 
 
@@ -147,7 +166,21 @@ def write_map(footing: Footing, labels: SceneLabels, model: Model, job: Job, clo
         crs=footing.crs,
     )
     write_result(result, job.path, job.format_name)
-    return MapResult(job.path, counts, job.rows.warnings, clock.seconds)
+    return MapResult(job.path, counts, job.warnings, clock.seconds)
+
+
+def _refine(labels: SceneLabels, attributes: Floats, model: Model, job: Job, grid: Grid | None) -> None:
+    """Choose again among the classes that each labelled tile accepts; `attributes` (m, K) are theirs, in order."""
+    at = np.flatnonzero(labels.is_status(Status.LABELLED))
+    if len(at) < 2 or len(job.classes) < 2:
+        return
+    rows = job.rows.rows
+    scores = score(attributes, rows, model.background_rows, model.calibrator, job.evidence)
+    graph = neighbour_graph(attributes, NEIGHBOURS)
+    if grid is not None:
+        graph = graph + grid_graph(labels.tile_ids[at], grid.shape[1], attributes)
+    posterior = refine(attributes, presence_prior(scores.confidence, job.min_confidence), graph)
+    labels.put_labels(at, assign(scores, attributes, rows, job.min_confidence, posterior))
 
 
 def summary(result: MapResult) -> str:

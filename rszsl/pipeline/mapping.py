@@ -6,19 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from rszsl.classes import ClassName, as_classes
+from rszsl.labels.examples import evidence
 from rszsl.model.bundle import Model
 from rszsl.model.checkpoint import load_model
 from rszsl.options import MapOptions
 from rszsl.output.writer import check_output
 from rszsl.pipeline.encoding import encode_with_cache
+from rszsl.pipeline.examples import Learnt, learn_from_scene
 from rszsl.pipeline.labelling import Clock, Job, MapResult, label_batches, summary, write_map
+from rszsl.pipeline.meaning import find_meaning
 from rszsl.pipeline.plan import default_output, plan_scene
 from rszsl.progress import Progress, Silent
 
 
 def map_scene(
     scene: str | Path,
-    classes: str | Sequence[str | ClassName],
+    classes: str | Sequence[str | ClassName] | None = None,
     *,
     output: str | Path | None = None,
     model: str | Model | None = None,
@@ -29,7 +32,8 @@ def map_scene(
 
     Args:
         scene: any raster that rasterio opens: a file, `/vsi…`, `s3://…`, `https://…`.
-        classes: `"solar farm,quarry"`, a list of names, or `ClassName` objects with synonyms.
+        classes: `"solar farm,quarry"`, a list of names, or `ClassName` objects with synonyms;
+            may be left out where `examples` are given: they name the classes then.
         output: the file to write; default `<scene stem>.rszsl.gpkg` in the working directory.
         model: a bundled model's name, a model folder, or a loaded `Model`.
         progress: hears of every batch; default silent.
@@ -41,7 +45,7 @@ def map_scene(
     if isinstance(model, str):
         options["model"] = model
     chosen = MapOptions(**options)
-    wanted = as_classes(classes)
+    wanted = as_classes(classes) if classes is not None else ()
     path = Path(output) if output is not None else default_output(str(scene), chosen.format)
     check_output(path, overwrite=chosen.overwrite)
     return map_with(loaded_model(model, chosen.model, chosen), str(scene), wanted, path, chosen, progress or Silent())
@@ -58,13 +62,13 @@ def map_with(
     """Map one scene with a loaded model; `map_scene` and the command line both end here."""
     clock = Clock()
     plan = plan_scene(scene, model.card, options)
-    job = make_job(model, classes, path, options)
-    warnings = (*plan.warnings, *job.rows.warnings)
+    job = make_job(model, classes, path, options, learn_from_scene(plan, model, options))
+    warnings = (*plan.warnings, *job.warnings)
     progress.start(scene, len(plan.sampler))
     for warning in warnings:
         progress.warn(warning)
     batches = encode_with_cache(plan, model, options)
-    labels = label_batches(batches, plan.sampler.tile_ids, model, job, progress)
+    labels = label_batches(batches, plan.sampler.tile_ids, model, job, progress, plan.sampler.grid)
     result = replace(write_map(plan.footing, labels, model, job, clock), warnings=warnings)
     progress.done(str(path), summary(result))
     return result
@@ -77,9 +81,29 @@ def loaded_model(model: str | Model | None, default: str, options: MapOptions) -
     return model
 
 
-def make_job(model: Model, classes: tuple[ClassName, ...], path: Path, options: MapOptions) -> Job:
-    """Fill in what the options leave to the model."""
+def make_job(
+    model: Model, classes: tuple[ClassName, ...], path: Path, options: MapOptions, learnt: Learnt | None = None
+) -> Job:
+    """Fill in what the options leave to the model, and what the examples taught.
+
+    Raises:
+        ClassListError: as `find_meaning`.
+        ExamplesError: as `find_meaning`.
+    """
+    meaning = find_meaning(model, classes, learnt, options.attributes)
     given = options.min_confidence
     threshold = model.min_confidence if given is None else given
     filled = options.to_record() | {"min_confidence": threshold, "device": model.device}
-    return Job(classes, model.class_rows(classes), threshold, filled, path, options.format)
+    if learnt is not None:
+        filled["examples_used"] = dict(zip((c.name for c in meaning.classes), meaning.examples, strict=True))
+    return Job(
+        classes=meaning.classes,
+        rows=meaning.rows,
+        min_confidence=threshold,
+        options=filled,
+        path=path,
+        format_name=options.format,
+        warnings=meaning.warnings,
+        refine=options.refine,
+        evidence=evidence(meaning.examples),
+    )

@@ -1,6 +1,7 @@
 """A sampler that tiles a scene without gap, double or loss."""
 
 from collections.abc import Iterator
+from copy import copy
 
 import numpy as np
 import shapely
@@ -60,6 +61,12 @@ class TileSampler(SamplerBase):  # type: ignore[misc]  # the base depends on the
         for tile_id in self.tile_ids:
             window = self.grid[int(tile_id)].window
             yield self._dataset.slices(window, height_px=height_px, width_px=width_px)
+
+    def only(self, tile_ids: NDArray[np.int64]) -> "TileSampler":
+        """Give a sampler of the same grid that yields these tiles alone, in this order: int64 (n,)."""
+        fewer = copy(self)
+        fewer.tile_ids = np.asarray(tile_ids, dtype="int64")
+        return fewer
 
     def __len__(self) -> int:
         return len(self.tile_ids)

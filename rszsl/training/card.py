@@ -33,6 +33,8 @@ def calibrator_table(calibrator: Calibrator, min_confidence: float) -> dict[str,
         "weight_similarity": calibrator.weight_similarity,
         "weight_margin": calibrator.weight_margin,
         "background_max_cosine": calibrator.background_max_cosine,
+        "example_gain": calibrator.example_gain,
+        "example_shift": calibrator.example_shift,
         "min_confidence": min_confidence,
     }
 
