@@ -10,19 +10,45 @@ import sys
 import time
 from pathlib import Path
 
+POSITIONAL = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
+
 
 def option(name):
     return next((a.split("=", 1)[1] for a in sys.argv if a.startswith(f"--{name}=")), "")
 
 
 def say(event, **more):
-    print(json.dumps({"event": event, "scene": sys.argv[-1], "total": 4, **more}), flush=True)
+    print(json.dumps({"event": event, "scene": POSITIONAL[0], "total": 4, **more}), flush=True)
 
 
 def write_map(path):
     with sqlite3.connect(path) as db:
-        db.execute("CREATE TABLE runs (fid INTEGER, scene TEXT, planned INTEGER)")
-        db.execute("INSERT INTO runs VALUES (1, ?, 4)", (sys.argv[-1],))
+        db.execute("CREATE TABLE runs (fid INTEGER, scene TEXT, planned INTEGER, options TEXT)")
+        db.execute("INSERT INTO runs VALUES (1, ?, 4, '{}')", (POSITIONAL[0],))
+
+
+def write_similar(path):
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE gpkg_contents (table_name TEXT, data_type TEXT)")
+        db.execute("INSERT INTO gpkg_contents VALUES ('similar', 'features')")
+        db.execute("CREATE TABLE similar (rank INTEGER)")
+        db.execute("INSERT INTO similar VALUES (1), (2)")
+
+
+def hang():
+    for name in ("output", "cache"):
+        if option(name):
+            Path(option(name)).write_text("half of it")
+    stubborn = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(600)"
+    child = subprocess.Popen([sys.executable, "-c", stubborn])
+    Path(os.environ["FAKE_PIDS"]).write_text(f"{os.getpid()} {child.pid}")
+    time.sleep(600)
+
+
+def keep(variable, path):
+    """Copy what the plugin wrote for the command, which takes it away afterwards."""
+    if os.environ.get(variable) and path:
+        shutil.copy(path, os.environ[variable])
 
 
 def work(mode):
@@ -34,26 +60,34 @@ def work(mode):
         sys.exit(1)
     if mode == "die":
         os.kill(os.getpid(), 9)
-    if mode == "hang":
-        Path(option("output")).write_text("half a map")
-        stubborn = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(600)"
-        child = subprocess.Popen([sys.executable, "-c", stubborn])
-        Path(os.environ["FAKE_PIDS"]).write_text(f"{os.getpid()} {child.pid}")
-        time.sleep(600)
-    if os.environ.get("FAKE_KEEP"):
-        shutil.copy(sys.argv[-1], os.environ["FAKE_KEEP"])
+    keep("FAKE_KEEP", POSITIONAL[0])
+    keep("FAKE_EXAMPLES", option("examples"))
     say("warning", message="coarse scene")
-    write_map(option("output"))
+    outputs = [option("output")] if option("output") else []
+    outputs = outputs or [f"{option('out')}/{Path(scene).stem}.rszsl.gpkg" for scene in POSITIONAL]
+    for output in outputs:
+        write_map(output)
+    if option("cache"):
+        Path(option("cache")).write_text("a cache")
     say("progress", done=4, tiles_per_s=20)
-    say("done", done=4, output=option("output"), message="4 tiles")
+    say("done", done=4, output=outputs[-1], message="4 tiles")
+
+
+def main(mode):
+    if "--version" in sys.argv:
+        print("rszsl, version " + ("0.0.9" if mode == "old" else "9.9.9"))
+    elif sys.argv[1] == "models":
+        print('name = "fake"\n[input]\npx = 8\ngsd_m = 4.0')
+    elif mode == "hang":
+        hang()
+    elif sys.argv[1] == "search":
+        print("1\t7\t1.0000\n2\t3\t0.9000")
+        write_similar(option("output"))
+    else:
+        work(mode)
 
 
 if __name__ == "__main__":
     if os.environ.get("FAKE_LOG"):
         Path(os.environ["FAKE_LOG"]).write_text(json.dumps({"argv": sys.argv[1:], "env": dict(os.environ)}))
-    if "--version" in sys.argv:
-        print("rszsl, version " + ("0.0.9" if os.environ.get("FAKE_RSZSL") == "old" else "9.9.9"))
-    elif sys.argv[1] == "models":
-        print('name = "fake"\n[input]\npx = 8\ngsd_m = 4.0')
-    else:
-        work(os.environ.get("FAKE_RSZSL", ""))
+    main(os.environ.get("FAKE_RSZSL", ""))
