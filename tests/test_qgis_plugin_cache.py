@@ -298,5 +298,5 @@ def test_batch_mode_of_the_toolbox(qgis, qgis_scene, made_up, tmp_path):
         outputs = [tmp_path / f"{algorithm[6:]} {i}.gpkg" for i in (1, 2)]
         plain = {name: repr(value) for name, value in asked.items()}
         table.write_text(json.dumps([{"PARAMETERS": plain, "OUTPUTS": {"OUTPUT": str(o)}} for o in outputs]))
-        qgis.inside("batch_mode", {"ALGORITHM": algorithm, "ROWS": str(table)}, **fake())
+        assert qgis.inside("batch_mode", {"ALGORITHM": algorithm, "ROWS": str(table)}, **fake()) == 2
         assert all(output.is_file() for output in outputs), algorithm

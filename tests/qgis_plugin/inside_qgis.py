@@ -1,6 +1,7 @@
 """Runs in QGIS's Python: `inside_qgis.py SCENARIO JSON` prints what happened as JSON, for tests/test_qgis_plugin.py."""
 
 import json
+import os
 import sys
 import threading
 import time
@@ -99,7 +100,7 @@ def declared(_):
 
 
 def batch_mode(parameters):
-    """Load rows into the real batch dialog and press Run; its log."""
+    """Load rows into the real batch dialog and press Run; how many there were."""
     from processing.gui import BatchPanel
     from processing.gui.BatchAlgorithmDialog import BatchAlgorithmDialog
     from qgis.gui import QgsGui
@@ -110,7 +111,7 @@ def batch_mode(parameters):
     dialog.mainWidget().load()
     dialog.mainWidget().checkLoadLayersOnCompletion.setChecked(False)
     dialog.runAlgorithm()
-    return dialog.logMessages() if hasattr(dialog, "logMessages") else ""
+    return dialog.mainWidget().batchRowCount()
 
 
 def cancel(parameters):
@@ -255,6 +256,8 @@ if __name__ == "__main__":
     plugin = rszsl_processing.classFactory(None)
     plugin.initProcessing()
     answer = globals()[sys.argv[1]](json.loads(sys.argv[2]))
-    print("ANSWER " + json.dumps(answer, default=str))
+    print("ANSWER " + json.dumps(answer, default=str), flush=True)
+    if sys.argv[1] == "batch_mode":
+        os._exit(0)  # QGIS 3.22 does not come to an end after its dialogs
     plugin.unload()
     app.exitQgis()
