@@ -7,11 +7,8 @@ import sys
 import zipfile
 from pathlib import Path
 
-import numpy as np
 import pytest
-import rasterio
-from PIL import Image
-from qgis_home import LEFT, ROOT, TOP, UTM, class_pixels, fake, leftovers, lonlat_box, rows
+from qgis_home import LEFT, ROOT, TOP, class_pixels, fake, leftovers, lonlat_box, rows
 
 CLASSES = ["solar farm", "quarry", "forest"]
 
@@ -127,32 +124,6 @@ def test_layers_in_a_project(qgis, scene, tmp_path):
     assert "classes: solar farm, quarry" in project["abstract"]
 
 
-def test_tiles_from_a_server_are_exported_and_mapped(qgis, tmp_path):
-    """An XYZ layer (of files): 4 x 4 tiles of zoom 16 at the equator, where a pixel has 2.39 m."""
-    for x in range(4):
-        for y in range(4):
-            part = tmp_path / "16" / str(32768 + x)
-            part.mkdir(parents=True, exist_ok=True)
-            noise = np.random.default_rng(x * 4 + y).integers(0, 255, (256, 256, 3)).astype("uint8")
-            Image.fromarray(noise).save(part / f"{32768 + y}.png")
-    side_m = 256 * 2.388657
-    uri = f"type=xyz&url=file://{tmp_path}/{{z}}/{{x}}/{{y}}.png&zmin=16&zmax=16"
-    output = tmp_path / "sky.gpkg"
-    answer = qgis.inside(
-        "layer_of",
-        {
-            "URI": uri, "PROVIDER": "wms", "CLASSES": "forest", "DEVICE": "cpu", "OUTPUT": str(output), "GSD": 2.0,
-            "EXTENT": f"0,{2 * side_m},{-side_m},0 [EPSG:3857]",
-        },
-    )  # fmt: skip
-    assert "choose an area of interest or an extent" in answer["without_area"]["refused"]
-    assert answer["results"]["PLANNED"] > 0, answer
-    assert any("exporting 612 x 30" in line for line in answer["info"]), answer["info"]
-    ((scene, nodata),) = rows(output, "SELECT scene, nodata FROM runs")
-    assert Path(scene).name == "tuiles_du_ciel.tif"
-    assert nodata == 0
-
-
 # With a command that only plays rszsl
 
 
@@ -258,43 +229,6 @@ def test_selection(qgis, scene, tmp_path):
     assert "select some features first" in answer["nothing"]["failed"]
     assert answer["one"]["fine"]
     assert any(a.startswith("--aoi=") for a in json.loads(log.read_text())["argv"])
-
-
-def test_rasters_that_are_no_files(qgis, scene, tmp_path):
-    """A virtual raster is exported at the pixel size asked for; a GeoPackage raster goes by its GDAL string."""
-    kept = tmp_path / "kept.tif"
-    uri = (
-        f"?crs={UTM}&extent={LEFT},{TOP - 640},{LEFT + 800},{TOP}&width=400&height=320"
-        f'&formula="s@1" * 2&s:uri={scene}&s:provider=gdal'
-    )
-    area = f"{LEFT},{LEFT + 400},{TOP - 200},{TOP}"  # in the CRS of the raster
-    asked = {
-        "URI": uri,
-        "PROVIDER": "virtualraster",
-        "CLASSES": "a",
-        "EXTENT": area,
-        "OUTPUT": str(tmp_path / "o.gpkg"),
-    }
-    answer = qgis.inside("layer_of", asked, **fake(FAKE_KEEP=kept))
-    assert answer["fine"]
-    with rasterio.open(kept) as exported, rasterio.open(scene) as source:
-        assert exported.crs == source.crs
-        assert exported.res == pytest.approx((4.0, 4.0), rel=1e-3)  # the card's
-        assert exported.bounds == pytest.approx((LEFT, TOP - 200, LEFT + 400, TOP), abs=4)
-        assert exported.read(1).max() > source.read(1).max()
-
-
-def test_rasters_in_a_geopackage(qgis, scene, tmp_path):
-    log, gpkg = tmp_path / "log.json", tmp_path / "rasters.gpkg"
-    with rasterio.open(scene) as source, rasterio.open(
-        gpkg, "w", driver="GPKG", count=3, height=320, width=400, dtype="uint8", crs=source.crs,
-        transform=source.transform, raster_table="orthophoto",
-    ) as sink:  # fmt: skip
-        sink.write(source.read())
-    named = f"GPKG:{gpkg}:orthophoto"
-    asked = {"INPUT": named, "CLASSES": "a", "OUTPUT": str(tmp_path / "o.gpkg")}
-    assert qgis.inside("plain", asked, **fake(FAKE_LOG=log))["fine"]
-    assert json.loads(log.read_text())["argv"][-1] == named
 
 
 def test_install_from_a_folder_of_wheels(qgis, tmp_path):
