@@ -8,9 +8,11 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 POSITIONAL = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
+LISTED = Path(POSITIONAL[0]).read_text("utf-8").splitlines() if POSITIONAL and POSITIONAL[0].endswith(".txt") else []
 
 
 def option(name):
@@ -22,13 +24,14 @@ def say(event, **more):
 
 
 def write_map(path):
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(f"{path}.part")) as db, db:
         db.execute("CREATE TABLE runs (fid INTEGER, scene TEXT, planned INTEGER, options TEXT)")
         db.execute("INSERT INTO runs VALUES (1, ?, 4, '{}')", (POSITIONAL[0],))
+    os.replace(f"{path}.part", path)  # whole under its name, as the command does
 
 
 def write_similar(path):
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         db.execute("CREATE TABLE gpkg_contents (table_name TEXT, data_type TEXT)")
         db.execute("INSERT INTO gpkg_contents VALUES ('similar', 'features')")
         db.execute("CREATE TABLE similar (rank INTEGER)")
@@ -64,13 +67,28 @@ def work(mode):
     keep("FAKE_EXAMPLES", option("examples"))
     say("warning", message="coarse scene")
     outputs = [option("output")] if option("output") else []
-    outputs = outputs or [f"{option('out')}/{Path(scene).stem}.rszsl.gpkg" for scene in POSITIONAL]
+    outputs = outputs or [f"{option('out')}/{Path(scene).stem}.rszsl.gpkg" for scene in LISTED or POSITIONAL]
     for output in outputs:
         write_map(output)
     if option("cache"):
         Path(option("cache")).write_text("a cache")
     say("progress", done=4, tiles_per_s=20)
     say("done", done=4, output=outputs[-1], message="4 tiles")
+
+
+def batch():
+    """As the command tells of a batch, two scenes at once; one of three fails."""
+    done, rest = LISTED[:-1], LISTED[-1]
+    tally = {"scenes_total": len(LISTED), "tiles_per_s": 7}
+    say("start", scene=None, message=f"{len(LISTED)} scenes", batch={**tally, "scenes_done": 0})
+    for i, scene in enumerate(done):
+        output = f"{option('out')}/{Path(scene).stem}.rszsl.gpkg"
+        say("progress", scene=scene, done=i + 1, batch={**tally, "scenes_done": i})
+        write_map(output)
+        say("done", scene=scene, output=output, message=scene, batch={**tally, "scenes_done": i + 1})
+    say("error", scene=rest, message=f"{rest} failed: no raster", batch={**tally, "scenes_done": len(LISTED)})
+    Path(option("out"), "manifest.sqlite").touch()
+    sys.exit(3)
 
 
 def main(mode):
@@ -80,6 +98,8 @@ def main(mode):
         print('name = "fake"\n[input]\npx = 8\ngsd_m = 4.0')
     elif mode == "hang":
         hang()
+    elif sys.argv[1] == "batch":
+        batch()
     elif sys.argv[1] == "search":
         print("1\t7\t1.0000\n2\t3\t0.9000")
         write_similar(option("output"))

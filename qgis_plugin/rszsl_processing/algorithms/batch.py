@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from qgis.core import (
@@ -21,7 +20,7 @@ from rszsl_processing.bridge import results
 from rszsl_processing.bridge.compat import FOLDER
 from rszsl_processing.bridge.parameters import class_parameters, helped
 from rszsl_processing.bridge.runner import Runner
-from rszsl_processing.core.command import batch_commands, check_scheduler
+from rszsl_processing.core.command import batch_command, check_scheduler, map_commands
 from rszsl_processing.core.scenes import DEFAULT_PATTERN, find_scenes, result_name
 from rszsl_processing.core.staging import put_in_place, staging
 
@@ -75,7 +74,6 @@ class BatchAlgorithm(MappingAlgorithm):
         self, parameters: Parameters, context: QgsProcessingContext, feedback: QgsProcessingFeedback
     ) -> Parameters:
         """Map what is not mapped yet."""
-        executable = self.ready_executable()
         out = Path(self.parameterAsString(parameters, "OUTPUT", context)).absolute()
         scenes = self._scenes(parameters, context)
         if not self.parameterAsBoolean(parameters, "OVERWRITE", context):
@@ -84,11 +82,8 @@ class BatchAlgorithm(MappingAlgorithm):
             if there:
                 feedback.pushInfo(f"{len(there)} scenes are skipped: their maps are in {out}")
         made: list[Path] = []
-        with tempfile.TemporaryDirectory(prefix="rszsl-") as scratch, staging(out) as stage:
-            area = self.area(parameters, context)
-            settings = self.map_settings(parameters, context, feedback, Path(scratch), area)
-            names, scheduler = [str(scene) for scene in scenes], self.text(parameters, "SCHEDULER", context)
-            commands = batch_commands(executable, names, str(stage), settings, scheduler)
+        with staging(out) as stage:
+            commands = self._commands(parameters, context, feedback, scenes, stage)
             runner = Runner(feedback, scenes=len(scenes), staged=(str(stage), str(out)))
             try:
                 for command in commands:
@@ -99,6 +94,24 @@ class BatchAlgorithm(MappingAlgorithm):
             for path in made:
                 results.load_on_completion(context, results.shown_map(str(path)))
         return {"OUTPUT": str(out), "COUNT": len(made)}
+
+    def _commands(
+        self,
+        parameters: Parameters,
+        context: QgsProcessingContext,
+        feedback: QgsProcessingFeedback,
+        scenes: list[Path],
+        stage: Path,
+    ) -> list[list[str]]:
+        """One for all scenes over Dask, else as many as their names need; what they read is beside the results."""
+        executable, names = self.ready_executable(), [str(scene) for scene in scenes]
+        settings = self.map_settings(parameters, context, feedback, stage, self.area(parameters, context))
+        scheduler = self.text(parameters, "SCHEDULER", context)
+        if not scheduler or not names:
+            return map_commands(executable, names, str(stage), settings)
+        listed = stage / "scenes.txt"
+        listed.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+        return [batch_command(executable, str(listed), str(stage), settings, scheduler)]
 
 
 def _keep(scenes: list[Path], stage: Path, out: Path) -> list[Path]:

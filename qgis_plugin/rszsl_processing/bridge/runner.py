@@ -87,26 +87,34 @@ class Runner:
     def _tell(self, event: Event) -> None:
         if event.kind == "start":
             self._logged_s = time.monotonic()
-            self._feedback.setProgressText(f"{event.scene}: {event.total_tiles} tiles")
+            about = f"{event.scene}: {event.total_tiles} tiles" if event.scene else event.message
+            self._feedback.setProgressText(about)
         elif event.kind == "progress":
             self._progress(event)
         elif event.kind == "warning":
             self._feedback.pushWarning(self._shown(event.message))
         elif event.kind == "done":
             self._feedback.pushInfo(self._shown(event.message))
+        elif event.kind == "error" and event.scenes_total:  # of one scene of a batch, which goes on
+            self._feedback.pushWarning(self._shown(event.message))
         elif event.kind == "error":
             self._error = event.message
         elif event.message:
             self._feedback.pushConsoleInfo(event.message)
 
     def _progress(self, event: Event) -> None:
-        self._feedback.setProgress((100.0 * self._scenes_done + event.percent) / self._scenes)
-        now_s = time.monotonic()
         finished = event.done_tiles >= event.total_tiles
+        said = f"{event.done_tiles} of {event.total_tiles} tiles"
+        if event.scenes_total:  # several scenes at once
+            self._feedback.setProgress(100.0 * event.scenes_done / event.scenes_total)
+            finished, said = False, f"{event.scenes_done} of {event.scenes_total} scenes"
+        else:
+            self._feedback.setProgress((100.0 * self._scenes_done + event.percent) / self._scenes)
+        now_s = time.monotonic()
         if finished or now_s - self._logged_s >= LOG_EVERY_S:
             self._logged_s = now_s
             rate = "" if event.tiles_per_s is None else f", {event.tiles_per_s:g} tiles/s"
-            self._feedback.pushInfo(f"{event.done_tiles} of {event.total_tiles} tiles{rate}")
+            self._feedback.pushInfo(said + rate)
 
     def _judge(self, child: Child, may_fail_in_part: bool) -> None:
         if may_fail_in_part and child.code == EXIT_TILES_FAILED:

@@ -58,15 +58,17 @@ def search_command(
     return [executable, "search", *points, *named, f"--output={output}", "--", cache, *([text] if text else [])]
 
 
-def batch_commands(
-    executable: str, scenes: Sequence[str], out: str, settings: MapSettings, scheduler: str = ""
-) -> list[list[str]]:
-    """Map many scenes into a folder, in as few commands as their length allows; with a `scheduler` over Dask."""
-    dask = [f"--scheduler={scheduler}"] if scheduler else []
-    name = "batch" if scheduler else "map"
-    start = [executable, name, "--progress=json", *settings.arguments(), *dask, f"--out={out}", "--"]
+def map_commands(executable: str, scenes: Sequence[str], out: str, settings: MapSettings) -> list[list[str]]:
+    """Map many scenes into a folder, in as few commands as their length allows."""
+    start = [executable, "map", "--progress=json", *settings.arguments(), f"--out={out}", "--"]
     room_chars = max(1_000, MAX_ARGUMENTS_CHARS - sum(len(part) + 3 for part in start))
     return [start + group for group in grouped(scenes, room_chars)]
+
+
+def batch_command(executable: str, listed: str, out: str, settings: MapSettings, scheduler: str) -> list[str]:
+    """Map the scenes that stand in the text file `listed`, a path a line, over Dask."""
+    over = ["--progress=json", *settings.arguments(), f"--scheduler={scheduler}", f"--out={out}"]
+    return [executable, "batch", *over, "--", listed]
 
 
 def grouped(scenes: Sequence[str], room_chars: int) -> list[list[str]]:
