@@ -27,7 +27,7 @@ def write_map(path):
     with closing(sqlite3.connect(f"{path}.part")) as db, db:
         db.execute("CREATE TABLE runs (fid INTEGER, scene TEXT, planned INTEGER, options TEXT)")
         db.execute("INSERT INTO runs VALUES (1, ?, 4, '{}')", (POSITIONAL[0],))
-    os.replace(f"{path}.part", path)  # whole under its name, as the command does
+    Path(f"{path}.part").replace(path)  # whole under its name, as the command does
 
 
 def write_similar(path):
