@@ -84,7 +84,7 @@ class BatchAlgorithm(MappingAlgorithm):
         made: list[Path] = []
         with staging(out) as stage:
             commands = self._commands(parameters, context, feedback, scenes, stage)
-            runner = Runner(feedback, scenes=len(scenes), staged=(str(stage), str(out)))
+            runner = Runner(feedback, scenes=len(scenes), staged={stage: out})
             try:
                 for command in commands:
                     runner.run(command, on_done=lambda _: made.extend(_keep(scenes, stage, out)), may_fail_in_part=True)

@@ -105,8 +105,10 @@ class MapAlgorithm(MappingAlgorithm):
         with cache_file(named) as cache, new_file(context, destination) as (made, target):
             with tempfile.TemporaryDirectory(prefix="rszsl-") as scratch:
                 command = self._command(parameters, context, feedback, Path(scratch), made, cache)
-                runner = Runner(feedback, staged=(str(made.parent), str(target.parent)))
-                runner.run(command, may_fail_in_part=True)
+                staged = {made.parent: target.parent}
+                if cache:
+                    staged[Path(cache).parent] = Path(named).absolute().parent
+                Runner(feedback, staged=staged).run(command, may_fail_in_part=True)
             if cache and made.is_file():
                 set_option(made, "cache", str(Path(named).absolute()))
         return {**map_outputs(context, target, destination), **({"CACHE": named} if named else {})}

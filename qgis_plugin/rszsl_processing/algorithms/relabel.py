@@ -55,6 +55,6 @@ class RelabelAlgorithm(LabellingAlgorithm):
         with tempfile.TemporaryDirectory(prefix="rszsl-") as scratch, new_file(context, destination) as (made, target):
             executable, cache = self.ready_executable(), self.cache_that_is_there(parameters, context)
             settings = self.label_settings(parameters, context, feedback, Path(scratch))
-            runner = Runner(feedback, staged=(str(made.parent), str(target.parent)))
+            runner = Runner(feedback, staged={made.parent: target.parent})
             runner.run(relabel_command(executable, cache, str(made), settings), may_fail_in_part=True)
         return map_outputs(context, target, destination)

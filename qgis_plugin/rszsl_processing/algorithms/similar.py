@@ -80,7 +80,7 @@ class SimilarAlgorithm(RszslAlgorithm):
                 "model": self.text(parameters, "MODEL", context),
                 "device": self.parameterAsEnumString(parameters, "DEVICE", context),
             }
-            runner = Runner(feedback, staged=(str(made.parent), str(target.parent)))
+            runner = Runner(feedback, staged={made.parent: target.parent})
             runner.run(search_command(executable, cache, str(made), like=like, **query, **options))
         self._load(context, target, destination, Path(cache), query["text"] or f"tiles at {'; '.join(like)} {crs}")
         return {"OUTPUT": str(target), "COUNT": count_similar(str(target))}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Callable
 
 from qgis.core import QgsProcessingFeedback
@@ -22,16 +23,18 @@ LOG_EVERY_S = 5.0
 class Runner:
     """Runs commands one after another, as parts of one progress bar."""
 
-    def __init__(self, feedback: QgsProcessingFeedback, *, scenes: int = 1, staged: tuple[str, str] = ("", "")) -> None:
+    def __init__(
+        self, feedback: QgsProcessingFeedback, *, scenes: int = 1, staged: dict[Path, Path] | None = None
+    ) -> None:
         """Make one.
 
         Args:
             feedback: of the algorithm.
             scenes: how many share the progress bar.
-            staged: the folder in which results are made, and the one that messages should name instead.
+            staged: folders in which results are made, and those that messages should name instead.
         """
         self._feedback = feedback
-        self._staged = staged
+        self._staged = staged or {}
         self._scenes = max(scenes, 1)
         self._scenes_done = 0
         self._error = ""
@@ -123,5 +126,6 @@ class Runner:
             raise PluginError(self._shown(failure_message(child.code, self._error, child.stderr)))
 
     def _shown(self, message: str) -> str:
-        made_in, shown_in = self._staged
-        return message.replace(made_in, shown_in) if made_in else message
+        for made_in, shown_in in self._staged.items():
+            message = message.replace(str(made_in), str(shown_in))
+        return message
