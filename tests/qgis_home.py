@@ -24,6 +24,8 @@ SYSTEM_PYTHON = "/usr/bin/python3"
 QGIS_PROCESS = "/usr/bin/qgis_process.bin"
 UTM = "EPSG:32632"
 LEFT, TOP, GSD_M = 500_000, 5_300_000, 2.0
+TIMEOUT_S = 600
+"""A busy machine is no failure."""
 
 
 class Qgis:
@@ -45,7 +47,7 @@ class Qgis:
 
     def process(self, *arguments, **env):
         command = [QGIS_PROCESS, *map(str, arguments)]
-        return subprocess.run(command, env=self.env | env, capture_output=True, text=True, timeout=170)
+        return subprocess.run(command, env=self.env | env, capture_output=True, text=True, timeout=TIMEOUT_S)
 
     def run(self, algorithm, env=None, **parameters):
         """Results by name, and all that was said."""
@@ -59,7 +61,7 @@ class Qgis:
     def inside(self, scenario, parameters, **env):
         """A scenario of inside_qgis.py; its answer."""
         command = [SYSTEM_PYTHON, HERE / "inside_qgis.py", scenario, json.dumps(parameters)]
-        done = subprocess.run(command, env=self.env | env, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, env=self.env | env, capture_output=True, text=True, timeout=TIMEOUT_S)
         answers = [line for line in done.stdout.splitlines() if line.startswith("ANSWER ")]
         assert answers, done.stdout + done.stderr
         return json.loads(answers[0][7:])
@@ -104,7 +106,7 @@ def class_pixels(qgis, scene, gpkg, png, layer="regions", classes=()):
     """Draw a layer over its scene in a fresh QGIS; for each class the number of pixels of its colour."""
     script = ROOT / "docs" / "images" / "render_qgis.py"
     command = [SYSTEM_PYTHON, script, scene, gpkg, png, layer]
-    done = subprocess.run(command, env=qgis.env, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, env=qgis.env, capture_output=True, text=True, timeout=TIMEOUT_S)
     assert "renderer " in done.stdout, done.stderr
     picture = np.asarray(Image.open(png).convert("RGB")).reshape(-1, 3).astype(int)
     wanted = {name: [int(c[i : i + 2], 16) for i in (1, 3, 5)] for name, c in class_colours(classes).items()}
