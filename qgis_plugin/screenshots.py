@@ -58,11 +58,14 @@ class Session:
         wanted = {"INPUT": layer.id(), "CLASSES": CLASSES, "DEVICE": "cpu", "CACHE": CACHE}
         self._dialog("rszsl:map", {**wanted, "OUTPUT": str(WORK / "demo.gpkg")}, "qgis_dialog.png", "regions", 1000)
 
-    def _dialog(self, algorithm: str, wanted: dict[str, Any], picture: str, layer: str, height_px: int = 760) -> None:
+    def _dialog(self, algorithm: str, wanted: dict[str, Any], picture: str, layer: str, height_px: int = 620) -> None:
         """Show a dialog, take its picture, press Run, and wait for a layer."""
         self.dialog = processing.createAlgorithmDialog(algorithm, wanted)
-        self.dialog.resize(1000, height_px)
         self.dialog.show()
+
+        def fit() -> None:  # showing it brings back the size of the last one
+            self.dialog.resize(1000, height_px)
+            later(500, run)
 
         def run() -> None:
             self.dialog.grab().save(str(OUT / picture))
@@ -73,7 +76,7 @@ class Session:
             names = [found.name() for found in QgsProject.instance().mapLayers().values()]
             later(4000 if layer in names else 500, getattr(self, f"show_{layer}") if layer in names else wait)
 
-        later(2000, run)
+        later(1500, fit)
 
     def show_regions(self) -> None:
         """Take the picture of the map; then open Find similar tiles."""
@@ -99,9 +102,12 @@ class Session:
             iface.mainWindow().grab().save(str(OUT / "qgis_similar_result.jpg"), quality=JPEG_QUALITY)
             wanted = {"CACHE": CACHE, "CLASSES": OTHERS, "OUTPUT": str(WORK / "other.gpkg")}
             self.dialog = processing.createAlgorithmDialog("rszsl:relabel", wanted)
-            self.dialog.resize(1000, 760)
             self.dialog.show()
-            later(2000, end)
+            later(1500, fit)
+
+        def fit() -> None:
+            self.dialog.resize(1000, 860)
+            later(500, end)
 
         def end() -> None:
             self.dialog.grab().save(str(OUT / "qgis_relabel.png"))

@@ -99,6 +99,7 @@ class TestOfThePaintedScene:
         }
         project = qgis.inside("project", {"ALGORITHM": "rszsl:similar", **asked})
         assert (project["group"], project["layers"]) == ("Teich", ["similar"])
+        assert project["top"] == ["Teich", "an earlier run"]
         assert project["renderers"] == ["singleSymbol"] and project["labels"]
         assert str(cache) in project["abstract"] and "searched for: water" in project["abstract"]
         asked = {"CACHE": str(cache), "CLASSES": "lake", "MIN_CONFIDENCE": 0, "OUTPUT": "TEMPORARY_OUTPUT"}

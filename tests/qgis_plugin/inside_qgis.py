@@ -13,6 +13,7 @@ from qgis.core import (  # noqa: E402
     QgsApplication,
     QgsFeature,
     QgsGeometry,
+    QgsLayerTreeRegistryBridge,
     QgsProcessingContext,
     QgsProcessingException,
     QgsProcessingFeatureSourceDefinition,
@@ -137,9 +138,12 @@ def project(parameters):
     import processing
 
     algorithm = parameters.pop("ALGORITHM", "rszsl:map")
-    processing.runAndLoadResults(algorithm, parameters, feedback=Listener())
     root = QgsProject.instance().layerTreeRoot()
-    (group,) = root.findGroups()
+    earlier = root.addGroup("an earlier run")  # where the layer that was active stands
+    place = QgsLayerTreeRegistryBridge.InsertionPoint(earlier, 0)
+    QgsProject.instance().layerTreeRegistryBridge().setLayerInsertionPoint(place)
+    processing.runAndLoadResults(algorithm, parameters, feedback=Listener())
+    (group,) = (found for found in root.findGroups() if found.name() != "an earlier run")
     layers = [node.layer() for node in group.findLayers()]
     regions = layers[0]
     by_class = regions.renderer().type() == "categorizedSymbol"

@@ -112,12 +112,12 @@ class Dresser(QgsProcessingLayerPostProcessorInterface):
 
 def _into_group(project: QgsProject | None, layer: QgsMapLayer, title: str, *, top: bool) -> None:
     """Move a layer that already stands in the legend; QGIS from 3.32 places it itself, later."""
-    node = project.layerTreeRoot().findLayer(layer.id()) if project else None
+    root = project.layerTreeRoot() if project else None
+    node = root.findLayer(layer.id()) if root else None
     if node is None:
         return
-    above = node.parent()
-    inside = above.name() == title  # QGIS adds a layer beside the one before, which may stand in the group already
-    group: QgsLayerTreeGroup = above if inside else above.findGroup(title) or above.insertGroup(0, title)
+    above = node.parent()  # where QGIS put it: beside the layer that was active, maybe in the group of another run
+    group: QgsLayerTreeGroup = root.findGroup(title) or root.insertGroup(0, title)
     group.insertChildNode(0 if top else -1, node.clone())
     above.removeChildNode(node)
 
