@@ -120,6 +120,8 @@ def _into_group(project: QgsProject | None, layer: QgsMapLayer, title: str, *, t
     group: QgsLayerTreeGroup = root.findGroup(title) or root.insertGroup(0, title)
     group.insertChildNode(0 if top else -1, node.clone())
     above.removeChildNode(node)
+    for expanded in (False, True):  # the legend closed the group when it was empty, and hears of changes alone
+        group.setExpanded(expanded)
 
 
 _ALIVE: list[Dresser] = []
