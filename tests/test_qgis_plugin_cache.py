@@ -274,7 +274,7 @@ def test_cancel_leaves_nothing(qgis, qgis_scene, made_up, tmp_path, algorithm):
 def test_a_folder_over_dask(qgis, qgis_scene, tmp_path):
     log, folder, out = tmp_path / "log.json", tmp_path / "in", tmp_path / "out"
     folder.mkdir()
-    for name in ("ä.tif", "b.tif", "c.tif"):
+    for name in ("ä #1, b.tif", "b.tif", "c.tif"):
         (folder / name).symlink_to(qgis_scene)
     asked = {"ALGORITHM": "rszsl:batch", "INPUT": str(folder), "CLASSES": "a", "OUTPUT": str(out)}
     answer = qgis.inside("plain", {**asked, "SCHEDULER": "tcp://host:8786"}, **fake(FAKE_LOG=log))
@@ -282,15 +282,15 @@ def test_a_folder_over_dask(qgis, qgis_scene, tmp_path):
     assert answer["results"]["COUNT"] == 2, answer
     argv = json.loads(log.read_text())["argv"]
     assert argv[:2] == ["batch", "--progress=json"] and "--scheduler=tcp://host:8786" in argv
-    assert argv[-2] == "--" and argv[-1].endswith("scenes.txt")
+    assert argv[-2] == "--" and argv[-1].endswith("scenes.csv")
     assert sorted(p.name for p in out.iterdir()) == ["b.rszsl.gpkg", "c.rszsl.gpkg"]
     assert answer["steps"] == [pytest.approx(100 / 3)]
-    assert any("ä.tif failed: no raster" in line for line in answer["warning"])
+    assert any("ä #1, b.tif failed: no raster" in line for line in answer["warning"])
     assert any("some tiles or scenes failed" in line for line in answer["warning"])
     answer = qgis.inside("plain", {**asked, "OVERWRITE": True}, **fake(FAKE_LOG=log))
     assert answer["results"]["COUNT"] == 3, answer
     argv = json.loads(log.read_text())["argv"]
-    assert argv[0] == "map" and argv[-4:] == ["--", *(str(folder / name) for name in ("b.tif", "c.tif", "ä.tif"))]
+    assert argv[0] == "map" and argv[-4:] == ["--", *(str(folder / name) for name in ("b.tif", "c.tif", "ä #1, b.tif"))]
 
 
 def test_batch_mode_of_the_toolbox(qgis, qgis_scene, made_up, tmp_path):

@@ -148,9 +148,9 @@ class TestCommand:
     def test_a_scheduler_makes_it_a_batch(self):
         (plain,) = command.map_commands("rszsl", ["a.tif"], "out", command.MapSettings(["a"]))
         assert plain == ["rszsl", "map", "--progress=json", "--classes=a", "--out=out", "--", "a.tif"]
-        dask = command.batch_command("rszsl", "l.txt", "out", command.MapSettings(["a"]), "tcp://h:1")
+        dask = command.batch_command("rszsl", "l.csv", "out", command.MapSettings(["a"]), "tcp://h:1")
         assert dask[1:] == [
-            "batch", "--progress=json", "--classes=a", "--scheduler=tcp://h:1", "--out=out", "--", "l.txt",
+            "batch", "--progress=json", "--classes=a", "--scheduler=tcp://h:1", "--out=out", "--", "l.csv",
         ]  # fmt: skip
 
     @pytest.mark.parametrize("text", ["", "local", "none", "tcp://10.0.0.5:8786", "tls://h:1", "ws://h:1"])

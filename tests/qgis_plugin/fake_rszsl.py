@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Stands in for the command: what it does is told by the variable FAKE_RSZSL. Standard library only."""
 
+import csv
 import json
 import os
 import shutil
@@ -12,7 +13,10 @@ from contextlib import closing
 from pathlib import Path
 
 POSITIONAL = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
-LISTED = Path(POSITIONAL[0]).read_text("utf-8").splitlines() if POSITIONAL and POSITIONAL[0].endswith(".txt") else []
+LISTED = []
+if POSITIONAL and POSITIONAL[0].endswith(".csv"):
+    with Path(POSITIONAL[0]).open(encoding="utf-8", newline="") as table:
+        LISTED = [row["scene"] for row in csv.DictReader(table)]
 
 
 def option(name):

@@ -21,7 +21,7 @@ from rszsl_processing.bridge.compat import FOLDER
 from rszsl_processing.bridge.parameters import class_parameters, helped
 from rszsl_processing.bridge.runner import Runner
 from rszsl_processing.core.command import batch_command, check_scheduler, map_commands
-from rszsl_processing.core.scenes import DEFAULT_PATTERN, find_scenes, result_name
+from rszsl_processing.core.scenes import DEFAULT_PATTERN, find_scenes, result_name, write_list
 from rszsl_processing.core.staging import put_in_place, staging
 
 
@@ -109,8 +109,8 @@ class BatchAlgorithm(MappingAlgorithm):
         scheduler = self.text(parameters, "SCHEDULER", context)
         if not scheduler or not names:
             return map_commands(executable, names, str(stage), settings)
-        listed = stage / "scenes.txt"
-        listed.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+        listed = stage / "scenes.csv"
+        write_list(listed, names)
         return [batch_command(executable, str(listed), str(stage), settings, scheduler)]
 
 

@@ -66,7 +66,7 @@ def map_commands(executable: str, scenes: Sequence[str], out: str, settings: Map
 
 
 def batch_command(executable: str, listed: str, out: str, settings: MapSettings, scheduler: str) -> list[str]:
-    """Map the scenes that stand in the text file `listed`, a path a line, over Dask."""
+    """Map the scenes that stand in the CSV file `listed` over Dask."""
     over = ["--progress=json", *settings.arguments(), f"--scheduler={scheduler}", f"--out={out}"]
     return [executable, "batch", *over, "--", listed]
 
