@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import rasterio
 from hypothesis import settings
+from qgis_home import qgis, qgis_scene  # noqa: F401  (fixtures)
 from rasterio.transform import from_origin
 
 import rszsl

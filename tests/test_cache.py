@@ -1,13 +1,19 @@
 """Embed, relabel and search, with a model at our own seam; the scene is gone when it is labelled again."""
 
+import sqlite3
+from contextlib import closing
+
 import numpy as np
 import pyarrow.parquet as pq
 import pyogrio
 import pytest
+from click.testing import CliRunner
 from fakes import ColourModel, painted
+from pyproj import Transformer
 
 import rszsl
 from rszsl import CacheError, OptionError, OutputError
+from rszsl.cli import cli
 from rszsl.output.cache import open_cache
 from rszsl.scene.fingerprint import fingerprint
 from rszsl.scene.reader import open_scene
@@ -121,6 +127,43 @@ def test_search_by_text_and_by_example(cache, tmp_path):
         rszsl.search(cache, like_xy=(0, 0))
     with pytest.raises(OptionError, match="has no labelled tile"):
         rszsl.search(cache, like_xy=(500_000 + 56, 5_300_000 - 24))  # nodata
+
+
+def test_several_points_ask_for_what_lies_between_them(cache):
+    red, green, blue = (500_000 + 8, 5_300_000 - 8), (500_000 + 40, 5_300_000 - 8), (500_000 + 40, 5_300_000 - 24)
+    found = dict(rszsl.search(cache, like_xy=[red, green], top=100))
+    assert len(found) == 10
+    assert found[0] == pytest.approx(2**-0.5, abs=0.02) and found[2] == pytest.approx(found[0], abs=1e-3)
+    assert min(found, key=found.get) in (6, 8)  # blue
+    assert dict(rszsl.search(cache, like_xy=[red, red], top=100)) == dict(rszsl.search(cache, like_xy=red, top=100))
+    assert [tile for tile, _ in rszsl.search(cache, like_xy=[blue], top=2)] == [6, 8]
+    with pytest.raises(OptionError, match="--like 0,0 has no labelled tile"):
+        rszsl.search(cache, like_xy=[red, (0, 0)])
+    with pytest.raises(OptionError, match="either a text or --like"):
+        rszsl.search(cache, like_xy=[])
+
+
+def test_points_in_another_crs(cache):
+    lon, lat = Transformer.from_crs("EPSG:32632", "EPSG:4326", always_xy=True).transform(500_040, 5_299_992)
+    found = rszsl.search(cache, like_xy=(lon, lat), like_crs="EPSG:4326", top=2)
+    assert found == rszsl.search(cache, like_xy=(500_040, 5_299_992), top=2)
+    with pytest.raises(OptionError, match='--like-crs "nowhere" is no CRS'):
+        rszsl.search(cache, like_xy=(lon, lat), like_crs="nowhere")
+    with pytest.raises(OptionError, match=r"--like 9,95 has no labelled tile .*\(in EPSG:4326\)"):
+        rszsl.search(cache, like_xy=(9, 95), like_crs="EPSG:4326")
+
+
+def test_search_on_the_command_line(cache, tmp_path):
+    out = tmp_path / "similar.gpkg"
+    asked = ["search", str(cache), "--like=500008,5299992", "--like=500040,5299992", "--top=3", f"--output={out}"]
+    done = CliRunner().invoke(cli, asked)
+    assert done.exit_code == 0, done.output
+    assert [line.split("\t")[0] for line in done.output.splitlines()] == ["1", "2", "3"]
+    with closing(sqlite3.connect(out)) as db:
+        ((layer, qml),) = db.execute("SELECT f_table_name, styleQML FROM layer_styles").fetchall()
+    assert layer == "similar" and 'type="singleSymbol"' in qml
+    bad = CliRunner().invoke(cli, ["search", str(cache), "--like=here"])
+    assert isinstance(bad.exception, OptionError) and '--like "here" is not X,Y' in str(bad.exception)
 
 
 def test_fingerprints(scene, make_raster, noise):

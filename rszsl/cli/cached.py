@@ -87,19 +87,25 @@ def relabel_command(
 @click.command("search")
 @CACHE_ARGUMENT
 @click.argument("text", required=False)
-@click.option("--like", metavar="X,Y", help="Instead of a text: a point in the scene's CRS whose tile is the example.")
+@click.option(
+    "--like",
+    multiple=True,
+    metavar="X,Y",
+    help="Instead of a text: a point whose tile is the example. Repeat it for several: their mean is searched for.",
+)
+@click.option("--like-crs", metavar="EPSG:N", help="CRS of the points; default: the scene's.")
 @click.option("--top", type=click.IntRange(min=1), default=20, show_default=True, help="How many tiles.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="GeoPackage for the tiles found.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing output.")
 @options_of(ATTRIBUTE_OPTIONS, MODEL_OF_CACHE)
-def search_command(cache: Path, text: str | None, like: str | None, **options: Any) -> None:
-    """List the tiles of a cached scene that are most like TEXT, or like the tile at a point.
+def search_command(cache: Path, text: str | None, like: tuple[str, ...], **options: Any) -> None:
+    """List the tiles of a cached scene that are most like TEXT, or like the tiles at some points.
 
     Prints rank, tile number and similarity, tab-separated.
     """
-    like_xy = parse_xy(like)
+    points = [parse_xy(point) for point in like]
 
     from rszsl.pipeline import search
 
-    for rank, (tile_id, similarity) in enumerate(search(cache, text, like_xy=like_xy, **options), start=1):
+    for rank, (tile_id, similarity) in enumerate(search(cache, text, like_xy=points, **options), start=1):
         click.echo(f"{rank}\t{tile_id}\t{similarity:.4f}")

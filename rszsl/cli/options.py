@@ -146,12 +146,10 @@ def parse_ranges(text: str | None) -> tuple[tuple[float, float], ...] | None:
         raise OptionError(f'--range "{text}" is not LO,HI or LO,HI;LO,HI;LO,HI') from err
 
 
-def parse_xy(text: str | None) -> tuple[float, float] | None:
-    """Parse `691200,5335000`: x, y in the scene's CRS."""
-    if text is None:
-        return None
+def parse_xy(text: str) -> tuple[float, float]:
+    """Parse `691200,5335000`: x, y."""
     try:
         x, y = (float(part) for part in text.split(","))
     except ValueError as err:
-        raise OptionError(f'--like "{text}" is not X,Y in the scene\'s CRS') from err
+        raise OptionError(f'--like "{text}" is not X,Y; write it like 691200,5335000') from err
     return x, y

@@ -38,9 +38,18 @@ def regions_qml(classes: Sequence[str]) -> str:
     return _document(categories, width_mm=0.5, label=label)
 
 
-def _document(categories: list[tuple[str, str, str, str]], *, width_mm: float, label: str | None) -> str:
+def similar_qml() -> str:
+    """Style of the layer `similar`: one colour, each tile with its rank."""
+    fill, outline = _rgba(PALETTE[0], 60), _rgba(PALETTE[0], 255)
+    return _document([("", "", fill, outline)], width_mm=0.5, label='"rank"', by_class=False)
+
+
+def _document(
+    categories: list[tuple[str, str, str, str]], *, width_mm: float, label: str | None, by_class: bool = True
+) -> str:
     qgis = Element("qgis", version="3.22", styleCategories="Symbology|Labeling", labelsEnabled="1" if label else "0")
-    renderer = SubElement(qgis, "renderer-v2", type="categorizedSymbol", attr="class", enableorderby="0")
+    kind = {"type": "categorizedSymbol", "attr": "class"} if by_class else {"type": "singleSymbol"}
+    renderer = SubElement(qgis, "renderer-v2", kind, enableorderby="0")
     listed, symbols = SubElement(renderer, "categories"), SubElement(renderer, "symbols")
     for i, (value, title, fill, outline) in enumerate(categories):
         SubElement(listed, "category", value=value, label=title, symbol=str(i), render="true", type="string")

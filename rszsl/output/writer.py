@@ -127,14 +127,16 @@ def write_result(result: Result, path: Path, format_name: str) -> None:
             record.write_text(json.dumps(result.record.to_row(), indent=1, ensure_ascii=False), encoding="utf-8")
 
 
-def write_layer(table: pa.Table, crs: CRS, path: Path, layer: str) -> None:
-    """Write one layer of polygons as a GeoPackage, whole or not at all.
+def write_layer(table: pa.Table, crs: CRS, path: Path, layer: str, *, qml: str) -> None:
+    """Write one layer of polygons with its style as a GeoPackage, whole or not at all.
 
     Raises:
         OutputError: where it cannot be written.
     """
     with writing(path) as part, _gdal_errors():
         _write_arrow(table, crs, part, "GPKG", layer=layer)
+        with closing(sqlite3.connect(part)) as db, db:
+            _add_styles(db, {layer: qml})
 
 
 @contextmanager

@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from pyproj import CRS, Transformer
+from pyproj.exceptions import CRSError
 
 from rszsl.classes import ClassName, as_classes
 from rszsl.errors import CacheError, OptionError
 from rszsl.model.bundle import Model
 from rszsl.options import MapOptions
 from rszsl.output.cache import Cache, open_cache, write_cache
+from rszsl.output.styles import similar_qml
 from rszsl.output.tables import similar_table
 from rszsl.output.writer import check_output, write_layer
 from rszsl.pipeline.encoding import encode_tiles
@@ -24,6 +27,9 @@ from rszsl.pipeline.meaning import find_meaning
 from rszsl.pipeline.plan import Footing, cache_key, default_cache, default_output, plan_scene
 from rszsl.progress import Progress, Silent
 from rszsl.scene.georef import cell_polygons
+
+EPSILON = 1e-6
+"""Below it a mean of unit vectors points nowhere."""
 
 
 def embed_scene(
@@ -113,7 +119,8 @@ def search(
     cache: str | Path,
     text: str | None = None,
     *,
-    like_xy: tuple[float, float] | None = None,
+    like_xy: tuple[float, float] | Sequence[tuple[float, float]] | None = None,
+    like_crs: str | None = None,
     top: int = 20,
     attributes: str | Path | None = None,
     output: str | Path | None = None,
@@ -122,12 +129,14 @@ def search(
     trust_pickle: bool = False,
     overwrite: bool = False,
 ) -> list[tuple[int, float]]:
-    """Find the tiles of a cached scene that are most like a text, or like the tile at a point.
+    """Find the tiles of a cached scene that are most like a text, or like the tiles at some points.
 
     Args:
         cache: made by `embed_scene` or `map_scene(..., cache=...)`.
         text: a name or phrase; compared by attributes.
-        like_xy: a point in the scene's CRS; compared by embedding, the tile itself included.
+        like_xy: a point, or several, whose tiles are the examples: each tile is compared by embedding to the mean
+            of theirs (unit vectors). The examples are among what is found.
+        like_crs: CRS of the points; default: the scene's.
         top: how many tiles.
         attributes: CSV of attribute rows, one of them for `text`, that override what it means.
         output: a GeoPackage for them (layer `similar`), or None.
@@ -140,11 +149,12 @@ def search(
         `(tile_id, similarity)`, best first; similarity is a cosine in -1..1.
 
     Raises:
-        OptionError: unless just one of `text` and `like_xy` is given, or where the point has no tile.
+        OptionError: unless just one of `text` and `like_xy` is given, or where a point has no tile.
         CacheError: where the cache is damaged or of another model.
         OutputError: where the output cannot be written.
     """
-    if (text is None) == (like_xy is None):
+    points = np.atleast_2d(np.asarray([] if like_xy is None else like_xy, dtype="float64"))
+    if (text is None) == (points.size == 0):
         raise OptionError("give either a text or --like x,y to search for")
     if text is not None and not text.strip():
         raise OptionError('the text to search for is empty; name a thing, as in rszsl search CACHE "solar farm"')
@@ -155,7 +165,7 @@ def search(
         loaded = _model_of(opened, model, MapOptions(device=device, trust_pickle=trust_pickle))
         similarity = _similarities(opened, "attributes", _meaning_of(text, loaded, attributes))
     else:
-        similarity = _similarities(opened, "embedding", _embedding_at(opened, like_xy or (0, 0)))
+        similarity = _similarities(opened, "embedding", _embedding_at(opened, points, like_crs))
     best = np.argsort(-similarity, kind="stable")[:top]
     best = best[np.isfinite(similarity[best])]
     if output is not None:
@@ -187,19 +197,36 @@ def _similarities(cache: Cache, column: str, row: NDArray[np.float32]) -> NDArra
     return np.concatenate(parts).astype("float32")
 
 
-def _embedding_at(cache: Cache, xy: tuple[float, float]) -> NDArray[np.float32]:
-    cells = cell_polygons(cache.key.grid, cache.key.affine)[cache.tile_ids]
-    hits = np.flatnonzero(shapely.intersects(cells, shapely.Point(xy)))
-    rows = [t.embedding for t in cache.batches()]
-    embedding: NDArray[np.float32] = np.concatenate(rows).astype("float32")
-    encoded = [i for i in hits if embedding[i].any()]
-    if not encoded:
-        raise OptionError(f"--like {xy[0]:g},{xy[1]:g} has no labelled tile of {cache.key.scene} (in the scene's CRS)")
-    found: NDArray[np.float32] = embedding[encoded[0]]
-    return found
+def _embedding_at(cache: Cache, points: NDArray[np.float64], crs: str | None) -> NDArray[np.float32]:
+    """Mean direction (n,) of the tiles at `points` (m, 2), each tile a unit vector and counted once a point."""
+    embedding: NDArray[np.float32] = np.concatenate([t.embedding for t in cache.batches()]).astype("float32")
+    tree = shapely.STRtree(cell_polygons(cache.key.grid, cache.key.affine)[cache.tile_ids])
+    rows = []
+    for xy, (x, y) in zip(_in_scene_crs(cache, points, crs), points, strict=True):
+        hits = np.sort(tree.query(shapely.Point(xy), predicate="intersects"))
+        encoded = [i for i in hits if embedding[i].any()]
+        if not encoded:
+            meant = crs or "the scene's CRS"
+            raise OptionError(f"--like {x:.12g},{y:.12g} has no labelled tile of {cache.key.scene} (in {meant})")
+        rows.append(embedding[encoded[0]] / np.linalg.norm(embedding[encoded[0]]))
+    mean = np.mean(rows, axis=0)
+    direction: NDArray[np.float32] = (mean / max(float(np.linalg.norm(mean)), EPSILON)).astype("float32")
+    return direction
+
+
+def _in_scene_crs(cache: Cache, points: NDArray[np.float64], crs: str | None) -> NDArray[np.float64]:
+    """Points (m, 2) as x, y of the scene's CRS; infinite where PROJ cannot bring them there."""
+    if crs is None:
+        return points
+    try:
+        there = Transformer.from_crs(CRS.from_user_input(crs), cache.key.pyproj_crs, always_xy=True)
+    except CRSError as err:
+        raise OptionError(f'--like-crs "{crs}" is no CRS that PROJ knows; give one like EPSG:4326') from err
+    return np.stack(there.transform(points[:, 0], points[:, 1]), axis=1)
 
 
 def _write_similar(cache: Cache, chosen: NDArray[np.int64], similarity: NDArray[np.float32], path: Path) -> None:
     ids = cache.tile_ids[chosen]
     cells = cell_polygons(cache.key.grid, cache.key.affine)[ids]
-    write_layer(similar_table(ids, cache.key.grid, similarity, cells), cache.key.pyproj_crs, path, "similar")
+    table = similar_table(ids, cache.key.grid, similarity, cells)
+    write_layer(table, cache.key.pyproj_crs, path, "similar", qml=similar_qml())

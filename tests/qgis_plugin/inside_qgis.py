@@ -1,6 +1,7 @@
 """Runs in QGIS's Python: `inside_qgis.py SCENARIO JSON` prints what happened as JSON, for tests/test_qgis_plugin.py."""
 
 import json
+import os
 import sys
 import threading
 import time
@@ -12,6 +13,7 @@ from qgis.core import (  # noqa: E402
     QgsApplication,
     QgsFeature,
     QgsGeometry,
+    QgsLayerTreeRegistryBridge,
     QgsProcessingContext,
     QgsProcessingException,
     QgsProcessingFeatureSourceDefinition,
@@ -27,6 +29,8 @@ from qgis.core import (  # noqa: E402
     QgsRasterLayer,
     QgsVectorLayer,
 )
+
+SOURCE = QgsProcessingModelChildParameterSource
 
 
 class Listener(QgsProcessingFeedback):
@@ -54,8 +58,10 @@ class Listener(QgsProcessingFeedback):
         self.said["error"].append(text)
 
 
-def run(parameters, algorithm="rszsl:map", context=None, feedback=None):
-    """Check and run as the toolbox does; gives results, failure, and what the feedback heard."""
+def run(parameters, context=None, feedback=None):
+    """Check and run `ALGORITHM` as the toolbox does; gives results, failure, and what the feedback heard."""
+    parameters, algorithm = dict(parameters), parameters.get("ALGORITHM", "rszsl:map")
+    parameters.pop("ALGORITHM", None)
     feedback = feedback or Listener()
     context = context or QgsProcessingContext()
     context.setFeedback(feedback)
@@ -82,11 +88,35 @@ def plain(parameters):
     return run(parameters)
 
 
-def batch(parameters):
-    return run(parameters, "rszsl:batch")
+def declared(_):
+    """What each algorithm says of itself and of its parameters."""
+    made = {}
+    for algorithm in QgsApplication.processingRegistry().providerById("rszsl").algorithms():
+        made[algorithm.id()] = {
+            "group": algorithm.group(), "tags": algorithm.tags(), "help": algorithm.shortHelpString(),
+            "batch": bool(algorithm.flags() & algorithm.FlagSupportsBatch), "problem": algorithm.canExecute()[1],
+            "parameters": {p.name(): p.help() for p in algorithm.parameterDefinitions()},
+        }  # fmt: skip
+    return made
+
+
+def batch_mode(parameters):
+    """Load rows into the real batch dialog and press Run; how many there were."""
+    from processing.gui import BatchPanel
+    from processing.gui.BatchAlgorithmDialog import BatchAlgorithmDialog
+    from qgis.gui import QgsGui
+
+    QgsGui.editorWidgetRegistry().initEditors()
+    dialog = BatchAlgorithmDialog(QgsApplication.processingRegistry().createAlgorithmById(parameters["ALGORITHM"]))
+    BatchPanel.QFileDialog.getOpenFileName = lambda *_: (parameters["ROWS"], "")
+    dialog.mainWidget().load()
+    dialog.mainWidget().checkLoadLayersOnCompletion.setChecked(False)
+    dialog.runAlgorithm()
+    return dialog.mainWidget().batchRowCount()
 
 
 def cancel(parameters):
+    """Cancel once the command has written half a result."""
     feedback = Listener()
     pids = Path(parameters.pop("PIDS"))
     times = {}
@@ -107,16 +137,21 @@ def project(parameters):
     """As the toolbox: both layers in the project, one of them looked at closely."""
     import processing
 
-    processing.runAndLoadResults("rszsl:map", parameters, feedback=Listener())
+    algorithm = parameters.pop("ALGORITHM", "rszsl:map")
     root = QgsProject.instance().layerTreeRoot()
-    (group,) = root.findGroups()
+    earlier = root.addGroup("an earlier run")  # where the layer that was active stands
+    place = QgsLayerTreeRegistryBridge.InsertionPoint(earlier, 0)
+    QgsProject.instance().layerTreeRegistryBridge().setLayerInsertionPoint(place)
+    processing.runAndLoadResults(algorithm, parameters, feedback=Listener())
+    (group,) = (found for found in root.findGroups() if found.name() != "an earlier run")
     layers = [node.layer() for node in group.findLayers()]
     regions = layers[0]
+    by_class = regions.renderer().type() == "categorizedSymbol"
     return {
         "group": group.name(), "top": [node.name() for node in root.children()],
         "layers": [layer.name() for layer in layers],
         "renderers": [layer.renderer().type() for layer in layers],
-        "classes": [c.value() for c in regions.renderer().categories()],
+        "classes": [c.value() for c in regions.renderer().categories()] if by_class else [],
         "labels": regions.labelsEnabled(), "abstract": regions.metadata().abstract(),
     }  # fmt: skip
 
@@ -137,8 +172,30 @@ def selection(parameters):
     return {"nothing": nothing, "one": run({**parameters, "AOI": source}, context=context)}
 
 
+def examples(parameters):
+    """Places in a memory layer (WKT and class each, one may be selected), as the value of `WHAT`."""
+    kind, what = parameters.pop("KIND"), parameters.pop("WHAT")
+    layer = QgsVectorLayer(f"{kind}&field=Nutzung:string&field=nummer:integer", "orte", "memory")
+    for wkt, name in parameters.pop("PLACES"):
+        feature = QgsFeature(layer.fields())
+        feature.setGeometry(QgsGeometry.fromWkt(wkt) if wkt else QgsGeometry())
+        feature.setAttribute(0, name)
+        feature.setAttribute(1, 7)
+        layer.dataProvider().addFeature(feature)
+    selected = parameters.pop("SELECTED", [])
+    layer.selectByIds(selected)
+    QgsProject.instance().addMapLayer(layer)
+    context = QgsProcessingContext()
+    context.setProject(QgsProject.instance())
+    return run({**parameters, what: QgsProcessingFeatureSourceDefinition(layer.id(), bool(selected))}, context=context)
+
+
 def layer_of(parameters):
-    """A layer of a provider that is not GDAL."""
+    """A layer of a provider that is not GDAL, or one in memory."""
+    if "IN_MEMORY" in parameters:
+        from osgeo import gdal
+
+        gdal.FileFromMemBuffer(parameters["URI"], Path(parameters.pop("IN_MEMORY")).read_bytes())
     layer = QgsRasterLayer(parameters.pop("URI"), "tuiles du ciel", parameters.pop("PROVIDER"))
     if not layer.isValid():
         sys.exit(f"no layer: {layer.error().message()}")
@@ -149,34 +206,51 @@ def layer_of(parameters):
     return {"without_area": run({**parameters, "EXTENT": None}, context=context), **run(parameters, context=context)}
 
 
+def step(algorithm, name, **sources):
+    """A step of a model; a value that is no source is taken as it is."""
+    made = QgsProcessingModelChildAlgorithm(algorithm)
+    made.setChildId(name)
+    for parameter, value in sources.items():
+        made.addParameterSources(parameter, [value if isinstance(value, SOURCE) else SOURCE.fromStaticValue(value)])
+    return made
+
+
+def keep(child, output):
+    """Make an output of a step one of the model."""
+    kept = QgsProcessingModelOutput(child.childId(), child.childId())
+    kept.setChildId(child.childId())
+    kept.setChildOutputName(output)
+    child.setModelOutputs({child.childId(): kept})
+
+
 def model(parameters):
-    """Write a model with Map classes and, on its regions, the centroids of QGIS."""
+    """Write a model: Map classes with a cache, the centroids of its regions, Relabel from cache, Find similar tiles."""
     made = QgsProcessingModelAlgorithm("chain", "tests")
     made.addModelParameter(QgsProcessingParameterRasterLayer("scene", "Scene"), QgsProcessingModelParameter("scene"))
-    made.addModelParameter(QgsProcessingParameterString("names", "Classes"), QgsProcessingModelParameter("names"))
-    source = QgsProcessingModelChildParameterSource
-    first = QgsProcessingModelChildAlgorithm("rszsl:map")
-    first.setChildId("map")
-    for name, value in {
-        "INPUT": source.fromModelParameter("scene"), "CLASSES": source.fromModelParameter("names"),
-        "MIN_CONFIDENCE": source.fromStaticValue(0), "DEVICE": source.fromStaticValue("cpu"),
-    }.items():  # fmt: skip
-        first.addParameterSources(name, [value])
-    made.addChildAlgorithm(first)
-    second = QgsProcessingModelChildAlgorithm("native:centroids")
-    second.setChildId("points")
-    second.addParameterSources("INPUT", [source.fromChildOutput("map", "REGIONS")])
-    output = QgsProcessingModelOutput("points", "points")
-    output.setChildId("points")
-    output.setChildOutputName("OUTPUT")
-    second.setModelOutputs({"points": output})
-    made.addChildAlgorithm(second)
-    return {"written": made.toFile(parameters["PATH"]), "problems": made.validateChildAlgorithm("map")[1]}
+    for name in ("names", "others", "text"):
+        made.addModelParameter(QgsProcessingParameterString(name, name), QgsProcessingModelParameter(name))
+    scene, names, others, text = (SOURCE.fromModelParameter(name) for name in ("scene", "names", "others", "text"))
+    common = {"MIN_CONFIDENCE": 0, "DEVICE": "cpu"}
+    first = step("rszsl:map", "map", INPUT=scene, CLASSES=names, **common)
+    keep_cache = QgsProcessingModelOutput("kept", "kept")
+    keep_cache.setChildId("map")
+    keep_cache.setChildOutputName("CACHE")
+    first.setModelOutputs({"kept": keep_cache})
+    cache = SOURCE.fromChildOutput("map", "CACHE")
+    points = step("native:centroids", "points", INPUT=SOURCE.fromChildOutput("map", "REGIONS"))
+    again = step("rszsl:relabel", "again", CACHE=cache, CLASSES=others, **common)
+    like = step("rszsl:similar", "like", CACHE=cache, TEXT=text, TOP=3, DEVICE="cpu")
+    for child in (points, again, like):
+        keep(child, "OUTPUT")
+    for child in (first, points, again, like):
+        made.addChildAlgorithm(child)
+    problems = [made.validateChildAlgorithm(name)[1] for name in ("map", "again", "like")]
+    return {"written": made.toFile(parameters["PATH"]), "problems": [text for found in problems for text in found]}
 
 
 if __name__ == "__main__":
     QgsApplication.setPrefixPath("/usr", True)
-    app = QgsApplication([], False)
+    app = QgsApplication([], sys.argv[1] == "batch_mode")
     app.initQgis()
     from processing.core.Processing import Processing
 
@@ -186,6 +260,8 @@ if __name__ == "__main__":
     plugin = rszsl_processing.classFactory(None)
     plugin.initProcessing()
     answer = globals()[sys.argv[1]](json.loads(sys.argv[2]))
-    print("ANSWER " + json.dumps(answer, default=str))
+    print("ANSWER " + json.dumps(answer, default=str), flush=True)
+    if sys.argv[1] == "batch_mode":
+        os._exit(0)  # QGIS 3.22 does not come to an end after its dialogs
     plugin.unload()
     app.exitQgis()

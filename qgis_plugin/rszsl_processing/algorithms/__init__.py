@@ -5,5 +5,9 @@ from rszsl_processing.algorithms.doctor import DoctorAlgorithm
 from rszsl_processing.algorithms.install import InstallAlgorithm
 from rszsl_processing.algorithms.map import MapAlgorithm
 from rszsl_processing.algorithms.model import ModelAlgorithm
+from rszsl_processing.algorithms.relabel import RelabelAlgorithm
+from rszsl_processing.algorithms.similar import SimilarAlgorithm
 
-ALGORITHMS = (MapAlgorithm, BatchAlgorithm, ModelAlgorithm, DoctorAlgorithm, InstallAlgorithm)
+ALGORITHMS = (
+    MapAlgorithm, RelabelAlgorithm, SimilarAlgorithm, BatchAlgorithm, ModelAlgorithm, DoctorAlgorithm, InstallAlgorithm,
+)  # fmt: skip

@@ -8,7 +8,9 @@ from typing import Any
 from qgis.core import QgsProcessingAlgorithm, QgsProcessingContext, QgsProcessingException, QgsProcessingFeedback
 from qgis.PyQt.QtGui import QIcon
 
+from rszsl_processing.bridge import settings
 from rszsl_processing.core.errors import PluginError
+from rszsl_processing.core.version import checked_version
 
 ICON = str(Path(__file__).parents[1] / "icon.svg")
 HELP_URL = "https://github.com/rszsl/rszsl/blob/main/docs/QGIS.md"
@@ -56,6 +58,27 @@ class RszslAlgorithm(QgsProcessingAlgorithm):
         """A text parameter, never None."""
         return (self.parameterAsString(parameters, name, context) or "").strip()
 
+    def ready_executable(self) -> str:
+        """The command, after a look at its version.
+
+        Raises:
+            PluginError: where it is missing, broken or too old.
+        """
+        executable = settings.executable()
+        checked_version(executable, settings.environment_for(executable))
+        return executable
+
+    def cache_that_is_there(self, parameters: Parameters, context: QgsProcessingContext) -> str:
+        """The path in the parameter CACHE.
+
+        Raises:
+            PluginError: where there is no such file.
+        """
+        path = Path(self.parameterAsFile(parameters, "CACHE", context))
+        if not path.is_file():
+            raise PluginError(f"there is no cache {path}; Map classes makes one where you name a file under Cache")
+        return str(path.absolute())
+
     def createInstance(self) -> RszslAlgorithm:
         """A fresh one."""
         return type(self)()
@@ -99,3 +122,8 @@ class RszslAlgorithm(QgsProcessingAlgorithm):
     def svgIconPath(self) -> str:
         """The icon for the model designer."""
         return ICON
+
+
+def given(parameters: Parameters, name: str) -> bool:
+    """Whether a parameter has a value."""
+    return parameters.get(name) not in (None, "")

@@ -1,8 +1,7 @@
-"""Map a folder of scenes: `rszsl map SCENE... --out DIR`."""
+"""Map a folder of scenes: `rszsl map SCENE... --out DIR`, or `rszsl batch` where a Dask scheduler is named."""
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from qgis.core import (
@@ -19,11 +18,10 @@ from rszsl_processing.algorithms.base import Parameters
 from rszsl_processing.algorithms.mapping import MappingAlgorithm
 from rszsl_processing.bridge import results
 from rszsl_processing.bridge.compat import FOLDER
-from rszsl_processing.bridge.parameters import helped
+from rszsl_processing.bridge.parameters import class_parameters, helped
 from rszsl_processing.bridge.runner import Runner
-from rszsl_processing.core.command import MapSettings, batch_commands
-from rszsl_processing.core.events import Event
-from rszsl_processing.core.scenes import DEFAULT_PATTERN, find_scenes, result_name
+from rszsl_processing.core.command import batch_command, check_scheduler, map_commands
+from rszsl_processing.core.scenes import DEFAULT_PATTERN, find_scenes, result_name, write_list
 from rszsl_processing.core.staging import put_in_place, staging
 
 
@@ -45,7 +43,15 @@ class BatchAlgorithm(MappingAlgorithm):
         self.addParameter(helped(folder, "The rasters in this folder are mapped."))
         pattern = QgsProcessingParameterString("PATTERN", "File names", DEFAULT_PATTERN, optional=True)
         self.addParameter(helped(pattern, "Patterns with ; between them. **/*.tif looks into subfolders too."))
+        for definition in class_parameters():
+            self.addParameter(definition)
         self.add_shared_parameters()
+        dask = QgsProcessingParameterString("SCHEDULER", "Dask scheduler", "", False, True)
+        about = (
+            "Address of a Dask scheduler, tcp://10.0.0.5:8786, whose workers share the scenes and see the same files; "
+            "local for workers on this machine. Empty: one scene after the other."
+        )
+        self.addParameter(helped(dask, about))
         again = QgsProcessingParameterBoolean("OVERWRITE", "Map again where a map is there", False)
         self.addParameter(helped(again, "Else such scenes are skipped."))
         load = QgsProcessingParameterBoolean("LOAD", "Add the maps to the project", False)
@@ -57,6 +63,7 @@ class BatchAlgorithm(MappingAlgorithm):
     def check(self, parameters: Parameters, context: QgsProcessingContext) -> None:
         """Check also that there are scenes."""
         super().check(parameters, context)
+        check_scheduler(self.text(parameters, "SCHEDULER", context))
         self._scenes(parameters, context)
 
     def _scenes(self, parameters: Parameters, context: QgsProcessingContext) -> list[Path]:
@@ -67,7 +74,6 @@ class BatchAlgorithm(MappingAlgorithm):
         self, parameters: Parameters, context: QgsProcessingContext, feedback: QgsProcessingFeedback
     ) -> Parameters:
         """Map what is not mapped yet."""
-        executable = self.ready_executable()
         out = Path(self.parameterAsString(parameters, "OUTPUT", context)).absolute()
         scenes = self._scenes(parameters, context)
         if not self.parameterAsBoolean(parameters, "OVERWRITE", context):
@@ -75,36 +81,42 @@ class BatchAlgorithm(MappingAlgorithm):
             scenes = [scene for scene in scenes if scene not in there]
             if there:
                 feedback.pushInfo(f"{len(there)} scenes are skipped: their maps are in {out}")
-        with tempfile.TemporaryDirectory(prefix="rszsl-") as scratch, staging(out) as stage:
-            area = self.area(parameters, context)
-            aoi_path = str(Path(scratch) / "aoi.gpkg") if area else ""
-            if area:
-                area.write(aoi_path)
-            settings = self.map_settings(parameters, context, aoi_path)
-            made = self._map(executable, scenes, stage, out, settings, feedback)
+        made: list[Path] = []
+        with staging(out) as stage:
+            commands = self._commands(parameters, context, feedback, scenes, stage)
+            runner = Runner(feedback, scenes=len(scenes), staged={stage: out})
+            try:
+                for command in commands:
+                    runner.run(command, on_done=lambda _: made.extend(_keep(scenes, stage, out)), may_fail_in_part=True)
+            finally:
+                made.extend(_keep(scenes, stage, out))
         if self.parameterAsBoolean(parameters, "LOAD", context):
             for path in made:
-                results.load_on_completion(context, str(path))
+                results.load_on_completion(context, results.shown_map(str(path)))
         return {"OUTPUT": str(out), "COUNT": len(made)}
 
-    def _map(
+    def _commands(
         self,
-        executable: str,
+        parameters: Parameters,
+        context: QgsProcessingContext,
+        feedback: QgsProcessingFeedback,
         scenes: list[Path],
         stage: Path,
-        out: Path,
-        settings: MapSettings,
-        feedback: QgsProcessingFeedback,
-    ) -> list[Path]:
-        made: list[Path] = []
+    ) -> list[list[str]]:
+        """One for all scenes over Dask, else as many as their names need; what they read is beside the results."""
+        executable, names = self.ready_executable(), [str(scene) for scene in scenes]
+        settings = self.map_settings(parameters, context, feedback, stage, self.area(parameters, context))
+        scheduler = self.text(parameters, "SCHEDULER", context)
+        if not scheduler or not names:
+            return map_commands(executable, names, str(stage), settings)
+        listed = stage / "scenes.csv"
+        write_list(listed, names)
+        return [batch_command(executable, str(listed), str(stage), settings, scheduler)]
 
-        def keep(event: Event) -> None:
-            one = stage / Path(event.output).name
-            if event.output and one.is_file():
-                put_in_place(one, out / one.name)
-                made.append(out / one.name)
 
-        runner = Runner(feedback, scenes=len(scenes), staged=(str(stage), str(out)))
-        for command in batch_commands(executable, [str(scene) for scene in scenes], str(stage), settings):
-            runner.run(command, on_done=keep, may_fail_in_part=True)
-        return made
+def _keep(scenes: list[Path], stage: Path, out: Path) -> list[Path]:
+    """Move the maps that are whole to their place; the command gives a map its name when it is."""
+    names = [result_name(scene) for scene in scenes if (stage / result_name(scene)).is_file()]
+    for name in names:
+        put_in_place(stage / name, out / name)
+    return [out / name for name in names]

@@ -10,28 +10,24 @@ from pathlib import Path
 from qgis.core import (
     QgsProcessingContext,
     QgsProcessingFeedback,
-    QgsProcessingOutputNumber,
-    QgsProcessingOutputVectorLayer,
+    QgsProcessingParameterFileDestination,
     QgsProcessingParameterRasterLayer,
-    QgsProcessingParameterVectorDestination,
 )
 
-from rszsl_processing.algorithms.base import Parameters
+from rszsl_processing.algorithms.base import Parameters, given
 from rszsl_processing.algorithms.mapping import MappingAlgorithm
-from rszsl_processing.bridge import results
+from rszsl_processing.algorithms.outputs import add_map_outputs, map_outputs, new_file
 from rszsl_processing.bridge.areas import Area
 from rszsl_processing.bridge.cards import model_gsd_m
-from rszsl_processing.bridge.compat import POLYGONS
-from rszsl_processing.bridge.parameters import helped
+from rszsl_processing.bridge.parameters import class_parameters, example_parameters, helped, refine_parameter
 from rszsl_processing.bridge.runner import Runner
 from rszsl_processing.bridge.sources import Picture, scene_of
 from rszsl_processing.core.command import map_command
 from rszsl_processing.core.errors import PluginError
 from rszsl_processing.core.gdal_strings import is_connection, without_provider
-from rszsl_processing.core.record import read_runs
-from rszsl_processing.core.staging import put_in_place, staging
+from rszsl_processing.core.record import set_option
+from rszsl_processing.core.staging import cache_file
 
-COUNTS = ("planned", "labelled", "other", "nodata", "failed")
 PLACEHOLDER = str(Path(__file__).parents[1] / "bridge" / "placeholder.vrt")
 NO_AREA = "is no file: choose an area of interest or an extent, for which it is exported first"
 
@@ -59,13 +55,17 @@ class MapAlgorithm(MappingAlgorithm):
         source = QgsProcessingParameterRasterLayer("INPUT", "Raster")
         about = "A raster layer, a file, or a GDAL string (GPKG:file.gpkg:table, /vsicurl/https://…, gdal://…)."
         self.addParameter(helped(source, about + " Layers that are no files (WMS, XYZ, virtual) are exported first."))
+        for definition in class_parameters() + example_parameters():
+            self.addParameter(definition)
         self.add_shared_parameters()
-        output = QgsProcessingParameterVectorDestination("OUTPUT", "Map (GeoPackage)", POLYGONS)
-        self.addParameter(helped(output, "GeoPackage with the layers regions and tiles and the table runs."))
-        self.addOutput(QgsProcessingOutputVectorLayer("REGIONS", "Regions", POLYGONS))
-        self.addOutput(QgsProcessingOutputVectorLayer("TILES", "Tiles", POLYGONS))
-        for name in COUNTS:
-            self.addOutput(QgsProcessingOutputNumber(name.upper(), f"Number of tiles {name}"))
+        self.addParameter(refine_parameter())
+        cache = QgsProcessingParameterFileDestination("CACHE", "Cache", "rszsl cache (*)", None, True, False)
+        about = (
+            "File that keeps what the model said of every tile, for Relabel from cache and Find similar tiles. One "
+            "that is there already is used in place of the model, where raster, model and tiles are the same."
+        )
+        self.addParameter(helped(cache, about))
+        add_map_outputs(self)
 
     def checkParameterValues(self, parameters: Parameters, context: QgsProcessingContext) -> tuple[bool, str]:
         """As QGIS does, which takes a GDAL string for a missing file: another raster stands in for it here."""
@@ -99,46 +99,38 @@ class MapAlgorithm(MappingAlgorithm):
     def work(
         self, parameters: Parameters, context: QgsProcessingContext, feedback: QgsProcessingFeedback
     ) -> Parameters:
-        """Export what must be, run the command, put the result in its place, have it loaded."""
+        """Export what must be, run the command, put the results in their places, have the map loaded."""
         destination = self.parameterAsOutputLayer(parameters, "OUTPUT", context)
-        target = _checked_target(destination)
-        try:
-            with staging(target.parent) as stage, tempfile.TemporaryDirectory(prefix="rszsl-") as scratch:
-                made = stage / target.name
-                self._map(parameters, context, feedback, Path(scratch), made, target)
-                put_in_place(made, target)
-        except PluginError:
-            results.forget(context, destination)
-            raise
-        results.load_on_completion(context, str(target), destination)
-        row = (read_runs(str(target)) or [{}])[0]
-        layers = {name.upper(): results.layer_uri(str(target), name) for name in results.LAYERS}
-        return {"OUTPUT": str(target), **layers, **{name.upper(): row.get(name) for name in COUNTS}}
+        named = self.parameterAsFileOutput(parameters, "CACHE", context) if given(parameters, "CACHE") else ""
+        with cache_file(named) as cache, new_file(context, destination) as (made, target):
+            with tempfile.TemporaryDirectory(prefix="rszsl-") as scratch:
+                command = self._command(parameters, context, feedback, Path(scratch), made, cache)
+                staged = {made.parent: target.parent}
+                if cache:
+                    staged[Path(cache).parent] = Path(named).absolute().parent
+                Runner(feedback, staged=staged).run(command, may_fail_in_part=True)
+            if cache and made.is_file():
+                set_option(made, "cache", str(Path(named).absolute()))
+        return {**map_outputs(context, target, destination), **({"CACHE": named} if named else {})}
 
-    def _map(
+    def _command(
         self,
         parameters: Parameters,
         context: QgsProcessingContext,
         feedback: QgsProcessingFeedback,
         scratch: Path,
         made: Path,
-        target: Path,
-    ) -> None:
+        cache: str,
+    ) -> list[str]:
         executable = self.ready_executable()
         area = self.area(parameters, context)
-        aoi_path = ""
-        if area is not None:
-            aoi_path = str(scratch / "aoi.gpkg")
-            area.write(aoi_path)
-        settings = self.map_settings(parameters, context, aoi_path)
+        settings = self.map_settings(parameters, context, feedback, scratch, area)
+        options = {**settings.options, "cache": cache}
         scene = self._scene
         if scene is None:
             scene = self._export(parameters, context, feedback, scratch, area, executable)
-            settings = replace(settings, options={**settings.options, "gsd": None})  # the export has it
-        runner = Runner(feedback, staged=(str(made.parent), str(target.parent)))
-        runner.run(map_command(executable, scene, str(made), settings), may_fail_in_part=True)
-        if not made.is_file():
-            raise PluginError("rszsl ended well but wrote no map; run Doctor")
+            options["gsd"] = None  # the export has it
+        return map_command(executable, scene, str(made), replace(settings, options=options))
 
     def _export(
         self,
@@ -156,15 +148,3 @@ class MapAlgorithm(MappingAlgorithm):
         path = str(scratch / (re.sub(r"[^\w.-]+", "_", self._picture.name) + ".tif"))
         self._picture.export(area.bounds_in(self._picture.crs), gsd_m, path, feedback)
         return path
-
-
-def _checked_target(destination: str) -> Path:
-    """Refuse what is no GeoPackage, or one that holds something else than a map of ours."""
-    target = Path(destination)
-    if target.suffix.casefold() != ".gpkg":
-        raise PluginError(f"the output {destination} must be a GeoPackage file (.gpkg)")
-    if target.exists() and (target.is_dir() or (target.stat().st_size and not read_runs(destination))):
-        raise PluginError(
-            f"{destination} exists and is no map of rszsl; choose another output, so that nothing is lost"
-        )
-    return target.absolute()

@@ -1,58 +1,49 @@
-"""What Map classes and Map a folder of scenes share: their options and checks."""
+"""What Map classes and Map a folder of scenes share: area, bands, pixels and tiles."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
 
-from qgis.core import QgsCoordinateReferenceSystem, QgsGeometry, QgsProcessingContext
+from qgis.core import QgsCoordinateReferenceSystem, QgsGeometry, QgsProcessingContext, QgsProcessingFeedback
 
-from rszsl_processing.algorithms.base import Parameters, RszslAlgorithm
-from rszsl_processing.bridge import settings
+from rszsl_processing.algorithms.base import Parameters, given
+from rszsl_processing.algorithms.labelling import LabellingAlgorithm
 from rszsl_processing.bridge.areas import Area
 from rszsl_processing.bridge.parameters import (
     DEFAULT_MODEL,
     advanced_parameters,
     area_parameters,
-    class_parameters,
-    run_parameters,
+    confidence_parameter,
+    device_parameter,
+    model_parameter,
 )
-from rszsl_processing.core.classes import chosen_classes, split_classes
+from rszsl_processing.bridge.vectors import crs_name
 from rszsl_processing.core.command import MapSettings, check_bands, check_range
 from rszsl_processing.core.errors import PluginError
-from rszsl_processing.core.version import checked_version
 
 
-class MappingAlgorithm(RszslAlgorithm):
-    """An algorithm that runs `rszsl map`."""
+class MappingAlgorithm(LabellingAlgorithm):
+    """An algorithm that reads scenes."""
 
     raster_crs: QgsCoordinateReferenceSystem | None = None
     """In which an extent is meant that names no CRS, as on a command line."""
 
     def add_shared_parameters(self) -> None:
-        """All but the input and the output."""
-        for definition in class_parameters() + area_parameters() + run_parameters() + advanced_parameters():
+        """All but what is mapped, the classes and the output."""
+        run = [model_parameter(), confidence_parameter(), device_parameter()]
+        for definition in area_parameters() + run + advanced_parameters():
             self.addParameter(definition)
 
     def check(self, parameters: Parameters, context: QgsProcessingContext) -> None:
-        """Check the class list, the area, and the texts that hold numbers."""
-        file = self.parameterAsFile(parameters, "CLASSES_FILE", context)
-        chosen_classes(self.text(parameters, "CLASSES", context), file)
-        if _given(parameters, "AOI") and _given(parameters, "EXTENT"):
+        """Check also the area, and the texts that hold numbers."""
+        super().check(parameters, context)
+        if given(parameters, "AOI") and given(parameters, "EXTENT"):
             raise PluginError("Give either an area of interest or an extent, not both")
         check_bands(self.text(parameters, "BANDS", context))
         check_range(self.text(parameters, "RANGE", context))
-        if _given(parameters, "GSD") and self.parameterAsDouble(parameters, "GSD", context) <= 0:
+        if given(parameters, "GSD") and self.parameterAsDouble(parameters, "GSD", context) <= 0:
             raise PluginError("the pixel size (GSD) must be above 0 metres; leave it empty to have it measured")
-
-    def ready_executable(self) -> str:
-        """The command, after a look at its version.
-
-        Raises:
-            PluginError: where it is missing, broken or too old.
-        """
-        executable = settings.executable()
-        checked_version(executable, settings.environment_for(executable))
-        return executable
 
     def area(self, parameters: Parameters, context: QgsProcessingContext) -> Area | None:
         """The area of interest, or None for all of the scene.
@@ -61,12 +52,12 @@ class MappingAlgorithm(RszslAlgorithm):
             PluginError: where it holds nothing.
         """
         transforms = context.transformContext()
-        if _given(parameters, "AOI"):
+        if given(parameters, "AOI"):
             source = self.parameterAsSource(parameters, "AOI", context)
             if source is None:
                 raise PluginError("the area of interest cannot be read")
             return Area([feature.geometry() for feature in source.getFeatures()], source.sourceCrs(), transforms)
-        if _given(parameters, "EXTENT"):
+        if given(parameters, "EXTENT"):
             crs = self.parameterAsExtentCrs(parameters, "EXTENT", context)
             if not crs.isValid() and self.raster_crs is not None:
                 crs = self.raster_crs
@@ -74,37 +65,35 @@ class MappingAlgorithm(RszslAlgorithm):
             return Area([QgsGeometry.fromRect(box)] if not box.isEmpty() else [], crs, transforms)
         return None
 
-    def map_settings(self, parameters: Parameters, context: QgsProcessingContext, aoi_path: str) -> MapSettings:
-        """The options of the command."""
-        file = self.parameterAsFile(parameters, "CLASSES_FILE", context)
-        names = [] if file else split_classes(self.text(parameters, "CLASSES", context))
-        text = {name: self.text(parameters, name.upper(), context) for name in ("bands", "range")}
-        options: dict[str, str | None] = {
-            "model": self.model_name(parameters, context),
-            "device": self.parameterAsEnumString(parameters, "DEVICE", context),
-            "aoi": aoi_path,
-            "crs": self._crs(parameters, context),
-            **{name: value.replace(" ", "") for name, value in text.items()},
-        }
-        for name in ("MIN_CONFIDENCE", "OVERLAP", "MIN_VALID", "GSD"):
-            options[name.lower().replace("_", "-")] = self._number(parameters, name, context)
-        if _given(parameters, "BATCH_SIZE"):
+    def map_settings(
+        self,
+        parameters: Parameters,
+        context: QgsProcessingContext,
+        feedback: QgsProcessingFeedback,
+        scratch: Path,
+        area: Area | None,
+    ) -> MapSettings:
+        """The options of the command; area and examples are written into the folder `scratch`.
+
+        Raises:
+            PluginError: where one of them holds nothing.
+        """
+        labels = self.label_settings(parameters, context, feedback, scratch)
+        options: dict[str, str | bool | None] = {"aoi": None, "crs": self._crs(parameters, context)}
+        if area is not None:
+            options["aoi"] = str(scratch / "aoi.gpkg")
+            area.write(str(options["aoi"]))
+        for name in ("BANDS", "RANGE"):
+            options[name.lower()] = self.text(parameters, name, context).replace(" ", "")
+        for name in ("OVERLAP", "MIN_VALID", "GSD"):
+            options[name.lower().replace("_", "-")] = self.number(parameters, name, context)
+        if given(parameters, "BATCH_SIZE"):
             options["batch-size"] = str(self.parameterAsInt(parameters, "BATCH_SIZE", context))
-        return MapSettings(names, file, options)
+        return replace(labels, options={**labels.options, **options})
 
     def model_name(self, parameters: Parameters, context: QgsProcessingContext) -> str:
-        """The model, by its name or folder."""
-        return self.text(parameters, "MODEL", context) or DEFAULT_MODEL
-
-    def _number(self, parameters: Parameters, name: str, context: QgsProcessingContext) -> str | None:
-        return f"{self.parameterAsDouble(parameters, name, context):.12g}" if _given(parameters, name) else None
+        """The model, by its name or folder; the bundled one where none is named."""
+        return super().model_name(parameters, context) or DEFAULT_MODEL
 
     def _crs(self, parameters: Parameters, context: QgsProcessingContext) -> str:
-        if not _given(parameters, "CRS"):
-            return ""
-        crs = self.parameterAsCrs(parameters, "CRS", context)
-        return (crs.authid() or crs.toWkt()) if crs.isValid() else ""
-
-
-def _given(parameters: dict[str, Any], name: str) -> bool:
-    return parameters.get(name) not in (None, "")
+        return crs_name(self.parameterAsCrs(parameters, "CRS", context)) if given(parameters, "CRS") else ""

@@ -9,14 +9,13 @@ from qgis.core import (
     QgsCoordinateTransform,
     QgsCoordinateTransformContext,
     QgsCsException,
-    QgsFeature,
     QgsFields,
     QgsGeometry,
     QgsRectangle,
-    QgsVectorFileWriter,
 )
 
-from rszsl_processing.bridge.compat import MULTI_POLYGON, WRITER_OK
+from rszsl_processing.bridge.compat import MULTI_POLYGON
+from rszsl_processing.bridge.vectors import VectorFile
 from rszsl_processing.core.errors import PluginError
 
 
@@ -58,15 +57,11 @@ class Area:
         Raises:
             PluginError: where they cannot be written.
         """
-        options = QgsVectorFileWriter.SaveVectorOptions()
-        options.driverName, options.layerName = "GPKG", "aoi"
-        writer = QgsVectorFileWriter.create(path, QgsFields(), MULTI_POLYGON, self._crs, self._transforms, options)
-        if writer.hasError() != WRITER_OK:
-            raise PluginError(f"cannot write the area of interest: {writer.errorMessage()}")
-        for polygon in self._polygons:
-            feature, whole = QgsFeature(), QgsGeometry(polygon)
-            whole.convertToMultiType()
-            feature.setGeometry(whole)
-            if not writer.addFeature(feature):
-                raise PluginError(f"cannot write the area of interest: {writer.errorMessage()}")
-        del writer  # closes the file
+        file = VectorFile(path, "aoi", QgsFields(), MULTI_POLYGON, self._crs, self._transforms)
+        file.add((_multi(polygon), []) for polygon in self._polygons)
+
+
+def _multi(polygon: QgsGeometry) -> QgsGeometry:
+    whole = QgsGeometry(polygon)
+    whole.convertToMultiType()
+    return whole

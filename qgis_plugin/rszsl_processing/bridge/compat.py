@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import qgis.core
+from qgis.PyQt import QtCore
 
 
 def member(*paths: str) -> Any:
@@ -20,6 +21,8 @@ def member(*paths: str) -> Any:
 
 ADVANCED = member("Qgis.ProcessingParameterFlag.Advanced", "QgsProcessingParameterDefinition.FlagAdvanced")
 POLYGONS = member("Qgis.ProcessingSourceType.VectorPolygon", "QgsProcessing.TypeVectorPolygon")
+POINTS = member("Qgis.ProcessingSourceType.VectorPoint", "QgsProcessing.TypeVectorPoint")
+ANY_FIELD = member("Qgis.ProcessingFieldParameterDataType.Any", "QgsProcessingParameterField.Any")
 DOUBLE = member("Qgis.ProcessingNumberParameterType.Double", "QgsProcessingParameterNumber.Double")
 INTEGER = member("Qgis.ProcessingNumberParameterType.Integer", "QgsProcessingParameterNumber.Integer")
 FOLDER = member("Qgis.ProcessingFileParameterBehavior.Folder", "QgsProcessingParameterFile.Folder")
@@ -30,3 +33,4 @@ RASTER_WRITER_OK = member(
     "Qgis.RasterFileWriterResult.Success", "QgsRasterFileWriter.WriterError.NoError", "QgsRasterFileWriter.NoError"
 )
 COLOUR_PICTURES = tuple(member(f"Qgis.DataType.{name}", f"Qgis.{name}") for name in ("ARGB32", "ARGB32_Premultiplied"))
+TEXT_FIELD = QtCore.QMetaType.Type.QString if qgis.core.Qgis.QGIS_VERSION_INT >= 33800 else QtCore.QVariant.String

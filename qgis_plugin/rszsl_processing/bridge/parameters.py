@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from qgis.core import (
+    QgsProcessingParameterBoolean,
     QgsProcessingParameterCrs,
     QgsProcessingParameterDefinition,
     QgsProcessingParameterEnum,
     QgsProcessingParameterExtent,
     QgsProcessingParameterFeatureSource,
+    QgsProcessingParameterField,
     QgsProcessingParameterFile,
     QgsProcessingParameterNumber,
     QgsProcessingParameterString,
 )
 
-from rszsl_processing.bridge.compat import ADVANCED, ANY_FILE, DOUBLE, INTEGER, POLYGONS
+from rszsl_processing.bridge.compat import ADVANCED, ANY_FIELD, ANY_FILE, DOUBLE, INTEGER, POINTS, POLYGONS
 
 DEFAULT_MODEL = "dsva-small"
 DEVICES = ("auto", "cpu", "cuda", "cuda:1", "cuda:2", "cuda:3", "mps")
@@ -39,6 +41,21 @@ def class_parameters() -> list[QgsProcessingParameterDefinition]:
     ]
 
 
+def example_parameters() -> list[QgsProcessingParameterDefinition]:
+    """What it looks like."""
+    kinds = [POINTS, POLYGONS]
+    examples = QgsProcessingParameterFeatureSource("EXAMPLES", "Examples (points or polygons)", kinds, None, True)
+    field = QgsProcessingParameterField("CLASS_FIELD", "Class field", None, "EXAMPLES", ANY_FIELD, False, True)
+    about = (
+        "Places of which you know the class, one to fifty a class, on this raster. They add to the names of the "
+        "classes, or stand in for them. Any CRS; tick the box for the selection alone."
+    )
+    return [
+        helped(examples, about),
+        helped(field, "The field of the examples that holds the class. Empty: the field class."),
+    ]
+
+
 def area_parameters() -> list[QgsProcessingParameterDefinition]:
     """Where to look."""
     aoi = QgsProcessingParameterFeatureSource("AOI", "Area of interest (polygons)", [POLYGONS], None, True)
@@ -55,15 +72,36 @@ def model_parameter() -> QgsProcessingParameterDefinition:
     return helped(model, "Name of a bundled model (see Model information), or the folder of a model.")
 
 
-def run_parameters() -> list[QgsProcessingParameterDefinition]:
-    """How sure, and on what machine."""
+def model_of_cache_parameter() -> QgsProcessingParameterDefinition:
+    """With what the cache was made."""
+    model = QgsProcessingParameterString("MODEL", "Model", "", optional=True)
+    return helped(model, "The model that made the cache. Empty: the one that it names.", advanced=True)
+
+
+def cache_parameter() -> QgsProcessingParameterDefinition:
+    """A cache that is there."""
+    filters = "rszsl caches (*.rszsl-cache);;All files (*)"
+    cache = QgsProcessingParameterFile("CACHE", "Cache", ANY_FILE, "", None, False, filters)
+    return helped(cache, "The file that Map classes wrote under Cache, or rszsl embed.")
+
+
+def confidence_parameter() -> QgsProcessingParameterDefinition:
+    """How sure."""
     sure = QgsProcessingParameterNumber("MIN_CONFIDENCE", "Minimum confidence", DOUBLE, None, True, 0, 1)
+    return helped(sure, "A tile whose best class is less sure becomes other. Empty: the value that suits the model.")
+
+
+def device_parameter() -> QgsProcessingParameterDefinition:
+    """On what machine."""
     device = QgsProcessingParameterEnum("DEVICE", "Device", list(DEVICES), False, "auto", False, True)
-    return [
-        model_parameter(),
-        helped(sure, "A tile whose best class is less sure becomes other. Empty: the value that suits the model."),
-        helped(device, "auto takes a GPU where there is one."),
-    ]
+    return helped(device, "auto takes a GPU where there is one.")
+
+
+def refine_parameter() -> QgsProcessingParameterDefinition:
+    """With a look at the whole scene."""
+    refine = QgsProcessingParameterBoolean("REFINE", "Refine over the scene", False, True)
+    about = "After the first look, let tiles that are alike or side by side agree on their class."
+    return helped(refine, about, advanced=True)
 
 
 def advanced_parameters() -> list[QgsProcessingParameterDefinition]:

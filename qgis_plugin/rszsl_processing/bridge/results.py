@@ -1,7 +1,8 @@
-"""Results into the project: both layers with the file's own styles, in a group with the run's name."""
+"""Results into the project: their layers with the file's own styles, in a group with the run's name."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from qgis.core import (
@@ -11,15 +12,39 @@ from qgis.core import (
     QgsProcessingFeedback,
     QgsProcessingLayerPostProcessorInterface,
     QgsProject,
-    QgsProviderRegistry,
 )
 from qgis.PyQt import sip
 
 from rszsl_processing.core.record import read_runs, record_text
 
 LAYERS = ("regions", "tiles")
-"""From top to bottom in the legend."""
+"""Of a map, from top to bottom in the legend."""
 TEMPORARY_NAMES = ("OUTPUT", "output")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What is loaded of a file.
+
+    Attributes:
+        gpkg: the file.
+        layers: from top to bottom in the legend.
+        title: of the legend group.
+        record: text for the layers' metadata.
+    """
+
+    gpkg: str
+    layers: tuple[str, ...]
+    title: str
+    record: str
+
+
+def shown_map(gpkg: str) -> Shown:
+    """Both layers of a map, under the name of its file, or of its scene where QGIS named a temporary file."""
+    rows = read_runs(gpkg)
+    temporary = Path(gpkg).stem in TEMPORARY_NAMES and rows
+    title = f"{Path(rows[0]['scene']).stem}.rszsl" if temporary else Path(gpkg).stem
+    return Shown(gpkg, LAYERS, title, record_text(rows))
 
 
 def layer_uri(gpkg: str, layer: str) -> str:
@@ -27,19 +52,12 @@ def layer_uri(gpkg: str, layer: str) -> str:
     return f"{gpkg}|layername={layer}"
 
 
-def group_name(gpkg: str) -> str:
-    """The run's name: that of its file, or of its scene where QGIS named a temporary file."""
-    stem = Path(gpkg).stem
-    rows = read_runs(gpkg) if stem in TEMPORARY_NAMES else []
-    return f"{Path(rows[0]['scene']).stem}.rszsl" if rows else stem
-
-
-def load_on_completion(context: QgsProcessingContext, gpkg: str, destination: str | None = None) -> None:
-    """Have both layers loaded when the run is over.
+def load_on_completion(context: QgsProcessingContext, shown: Shown, destination: str | None = None) -> None:
+    """Have layers loaded when the run is over.
 
     Args:
         context: of the run.
-        gpkg: the result.
+        shown: the result.
         destination: the output for which the user asked QGIS to load layers; nothing is loaded where it is not
             among those of the context. None loads in any case.
     """
@@ -49,8 +67,8 @@ def load_on_completion(context: QgsProcessingContext, gpkg: str, destination: st
     project = waiting[destination].project if destination is not None else context.project()
     if destination is not None:
         forget(context, destination)
-    for name in LAYERS if project is not None else ():
-        context.addLayerToLoadOnCompletion(layer_uri(gpkg, name), _details(gpkg, name, project))
+    for name in shown.layers if project is not None else ():
+        context.addLayerToLoadOnCompletion(layer_uri(shown.gpkg, name), _details(shown, name, project))
 
 
 def forget(context: QgsProcessingContext, destination: str) -> None:
@@ -60,53 +78,57 @@ def forget(context: QgsProcessingContext, destination: str) -> None:
         context.setLayersToLoadOnCompletion(waiting)
 
 
-def _details(gpkg: str, name: str, project: QgsProject) -> QgsProcessingContext.LayerDetails:
+def _details(shown: Shown, name: str, project: QgsProject) -> QgsProcessingContext.LayerDetails:
     details = QgsProcessingContext.LayerDetails(name, project, "")
     details.forceName = True
-    details.setPostProcessor(_new_dresser())
+    details.setPostProcessor(_new_dresser(shown, name))
     if hasattr(details, "groupName"):  # QGIS 3.32
-        details.groupName = group_name(gpkg)
+        details.groupName = shown.title
     if hasattr(details, "layerSortKey"):
-        details.layerSortKey = LAYERS[::-1].index(name)
+        details.layerSortKey = shown.layers[::-1].index(name)
     return details
 
 
 class Dresser(QgsProcessingLayerPostProcessorInterface):
     """Gives a loaded layer its style, its record and its place."""
 
+    def __init__(self, shown: Shown, name: str) -> None:
+        super().__init__()
+        self._shown, self._name = shown, name
+
     def postProcessLayer(
         self, layer: QgsMapLayer, context: QgsProcessingContext, feedback: QgsProcessingFeedback
     ) -> None:
         """Called by QGIS in the main thread."""
-        parts = QgsProviderRegistry.instance().decodeUri("ogr", layer.source())
-        gpkg, name = parts.get("path", ""), parts.get("layerName", "")
         layer.loadDefaultStyle()
-        layer.setName(name)
+        layer.setName(self._name)
         metadata = layer.metadata()
-        metadata.setTitle(f"{group_name(gpkg)}: {name}")
-        metadata.setAbstract(record_text(read_runs(gpkg)))
+        metadata.setTitle(f"{self._shown.title}: {self._name}")
+        metadata.setAbstract(self._shown.record)
         layer.setMetadata(metadata)
         layer.triggerRepaint()
-        _into_group(context.project(), layer, group_name(gpkg), top=name == LAYERS[0])
+        _into_group(context.project(), layer, self._shown.title, top=self._name == self._shown.layers[0])
 
 
 def _into_group(project: QgsProject | None, layer: QgsMapLayer, title: str, *, top: bool) -> None:
     """Move a layer that already stands in the legend; QGIS from 3.32 places it itself, later."""
-    node = project.layerTreeRoot().findLayer(layer.id()) if project else None
+    root = project.layerTreeRoot() if project else None
+    node = root.findLayer(layer.id()) if root else None
     if node is None:
         return
-    above = node.parent()
-    inside = above.name() == title  # QGIS adds a layer beside the one before, which may stand in the group already
-    group: QgsLayerTreeGroup = above if inside else above.findGroup(title) or above.insertGroup(0, title)
+    above = node.parent()  # where QGIS put it: beside the layer that was active, maybe in the group of another run
+    group: QgsLayerTreeGroup = root.findGroup(title) or root.insertGroup(0, title)
     group.insertChildNode(0 if top else -1, node.clone())
     above.removeChildNode(node)
+    for expanded in (False, True):  # the legend closed the group when it was empty, and hears of changes alone
+        group.setExpanded(expanded)
 
 
 _ALIVE: list[Dresser] = []
 
 
-def _new_dresser() -> Dresser:
+def _new_dresser(shown: Shown, name: str) -> Dresser:
     """One for each layer: the context deletes it, and until then Python must not."""
     _ALIVE[:] = [dresser for dresser in _ALIVE if not sip.isdeleted(dresser)]
-    _ALIVE.append(Dresser())
+    _ALIVE.append(Dresser(shown, name))
     return _ALIVE[-1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Callable
 
 from qgis.core import QgsProcessingFeedback
@@ -22,16 +23,18 @@ LOG_EVERY_S = 5.0
 class Runner:
     """Runs commands one after another, as parts of one progress bar."""
 
-    def __init__(self, feedback: QgsProcessingFeedback, *, scenes: int = 1, staged: tuple[str, str] = ("", "")) -> None:
+    def __init__(
+        self, feedback: QgsProcessingFeedback, *, scenes: int = 1, staged: dict[Path, Path] | None = None
+    ) -> None:
         """Make one.
 
         Args:
             feedback: of the algorithm.
             scenes: how many share the progress bar.
-            staged: the folder in which results are made, and the one that messages should name instead.
+            staged: folders in which results are made, and those that messages should name instead.
         """
         self._feedback = feedback
-        self._staged = staged
+        self._staged = staged or {}
         self._scenes = max(scenes, 1)
         self._scenes_done = 0
         self._error = ""
@@ -87,26 +90,34 @@ class Runner:
     def _tell(self, event: Event) -> None:
         if event.kind == "start":
             self._logged_s = time.monotonic()
-            self._feedback.setProgressText(f"{event.scene}: {event.total_tiles} tiles")
+            about = f"{event.scene}: {event.total_tiles} tiles" if event.scene else event.message
+            self._feedback.setProgressText(about)
         elif event.kind == "progress":
             self._progress(event)
         elif event.kind == "warning":
             self._feedback.pushWarning(self._shown(event.message))
         elif event.kind == "done":
             self._feedback.pushInfo(self._shown(event.message))
+        elif event.kind == "error" and event.scenes_total:  # of one scene of a batch, which goes on
+            self._feedback.pushWarning(self._shown(event.message))
         elif event.kind == "error":
             self._error = event.message
         elif event.message:
             self._feedback.pushConsoleInfo(event.message)
 
     def _progress(self, event: Event) -> None:
-        self._feedback.setProgress((100.0 * self._scenes_done + event.percent) / self._scenes)
-        now_s = time.monotonic()
         finished = event.done_tiles >= event.total_tiles
+        said = f"{event.done_tiles} of {event.total_tiles} tiles"
+        if event.scenes_total:  # several scenes at once
+            self._feedback.setProgress(100.0 * event.scenes_done / event.scenes_total)
+            finished, said = False, f"{event.scenes_done} of {event.scenes_total} scenes"
+        else:
+            self._feedback.setProgress((100.0 * self._scenes_done + event.percent) / self._scenes)
+        now_s = time.monotonic()
         if finished or now_s - self._logged_s >= LOG_EVERY_S:
             self._logged_s = now_s
             rate = "" if event.tiles_per_s is None else f", {event.tiles_per_s:g} tiles/s"
-            self._feedback.pushInfo(f"{event.done_tiles} of {event.total_tiles} tiles{rate}")
+            self._feedback.pushInfo(said + rate)
 
     def _judge(self, child: Child, may_fail_in_part: bool) -> None:
         if may_fail_in_part and child.code == EXIT_TILES_FAILED:
@@ -115,5 +126,6 @@ class Runner:
             raise PluginError(self._shown(failure_message(child.code, self._error, child.stderr)))
 
     def _shown(self, message: str) -> str:
-        made_in, shown_in = self._staged
-        return message.replace(made_in, shown_in) if made_in else message
+        for made_in, shown_in in self._staged.items():
+            message = message.replace(str(made_in), str(shown_in))
+        return message

@@ -52,11 +52,11 @@ def names_in_file(path: str) -> list[str]:
     return [re.split(":", line, maxsplit=1)[0].strip() for line in stripped if line]
 
 
-def chosen_classes(classes: str, classes_file: str) -> list[str]:
+def chosen_classes(classes: str, classes_file: str, *, may_be_empty: bool = False) -> list[str]:
     """Take the names from the field or from the file, whichever is given.
 
     Raises:
-        PluginError: where both or neither are given, or the list is unusable.
+        PluginError: where both are given, or neither (unless that may be, for examples), or the list is unusable.
     """
     if classes.strip() and classes_file:
         raise PluginError("Give either the classes or a class file, not both")
@@ -65,5 +65,6 @@ def chosen_classes(classes: str, classes_file: str) -> list[str]:
         check_classes(names, f"the class file {classes_file}")
         return names
     names = split_classes(classes)
-    check_classes(names, "the list of classes")
+    if names or not may_be_empty:
+        check_classes(names, "the list of classes")
     return names

@@ -15,18 +15,22 @@ MAX_ARGUMENTS_CHARS = 20_000
 
 @dataclass(frozen=True)
 class MapSettings:
-    """What a map can be told, as the options of `rszsl map`; None and "" leave an option out."""
+    """What a map can be told, as the options of `rszsl map`; None and "" leave an option out, True is a flag."""
 
     classes: Sequence[str] = ()
     classes_file: str = ""
-    options: dict[str, str | None] = field(default_factory=dict)
+    options: dict[str, str | bool | None] = field(default_factory=dict)
 
     def arguments(self) -> list[str]:
         """As `--name=value`, so that no value is taken for an option."""
-        named = (
-            [f"--classes-file={self.classes_file}"] if self.classes_file else [f"--classes={','.join(self.classes)}"]
-        )
-        return named + [f"--{name}={value}" for name, value in self.options.items() if value not in (None, "")]
+        named = {"classes": ",".join(self.classes), "classes-file": self.classes_file}
+        return option_arguments({**named, **self.options})
+
+
+def option_arguments(options: dict[str, str | bool | None]) -> list[str]:
+    """Spell options as `--name=value`, and those that are True as `--name`."""
+    set_ones = {name: value for name, value in options.items() if value not in (None, "", False)}
+    return [f"--{name}" if value is True else f"--{name}={value}" for name, value in set_ones.items()]
 
 
 def map_command(executable: str, scene: str, output: str, settings: MapSettings) -> list[str]:
@@ -34,11 +38,37 @@ def map_command(executable: str, scene: str, output: str, settings: MapSettings)
     return [executable, "map", "--progress=json", *settings.arguments(), f"--output={output}", "--", scene]
 
 
-def batch_commands(executable: str, scenes: Sequence[str], out: str, settings: MapSettings) -> list[list[str]]:
+def relabel_command(executable: str, cache: str, output: str, settings: MapSettings) -> list[str]:
+    """Label a cache again."""
+    return [executable, "relabel", "--progress=json", *settings.arguments(), f"--output={output}", "--", cache]
+
+
+def search_command(
+    executable: str, cache: str, output: str, *, text: str = "", like: Sequence[str] = (), **options: str | None
+) -> list[str]:
+    """Search a cache for a text, or for what is like the tiles at the points `like` (`X,Y`).
+
+    Raises:
+        PluginError: where the points do not fit on a command line.
+    """
+    points = [f"--like={point}" for point in like]
+    if sum(len(part) + 3 for part in points) > MAX_ARGUMENTS_CHARS:
+        raise PluginError(f"{len(points)} points are too many for one search; select some of them")
+    named = option_arguments({name.replace("_", "-"): value for name, value in options.items()})
+    return [executable, "search", *points, *named, f"--output={output}", "--", cache, *([text] if text else [])]
+
+
+def map_commands(executable: str, scenes: Sequence[str], out: str, settings: MapSettings) -> list[list[str]]:
     """Map many scenes into a folder, in as few commands as their length allows."""
     start = [executable, "map", "--progress=json", *settings.arguments(), f"--out={out}", "--"]
     room_chars = max(1_000, MAX_ARGUMENTS_CHARS - sum(len(part) + 3 for part in start))
     return [start + group for group in grouped(scenes, room_chars)]
+
+
+def batch_command(executable: str, listed: str, out: str, settings: MapSettings, scheduler: str) -> list[str]:
+    """Map the scenes that stand in the CSV file `listed` over Dask."""
+    over = ["--progress=json", *settings.arguments(), f"--scheduler={scheduler}", f"--out={out}"]
+    return [executable, "batch", *over, "--", listed]
 
 
 def grouped(scenes: Sequence[str], room_chars: int) -> list[list[str]]:
@@ -53,6 +83,16 @@ def grouped(scenes: Sequence[str], room_chars: int) -> list[list[str]]:
         groups[-1].append(scene)
         used_chars += length_chars
     return groups
+
+
+def check_scheduler(text: str) -> None:
+    """Accept `local`, `none` or the address of a scheduler, as in `tcp://10.0.0.5:8786`.
+
+    Raises:
+        PluginError: for anything else.
+    """
+    if text and not re.fullmatch(r"local|none|[a-z]+://\S+", text):
+        raise PluginError(f'the Dask scheduler "{text}" is no address; write it like tcp://10.0.0.5:8786, or local')
 
 
 def check_bands(text: str) -> None:

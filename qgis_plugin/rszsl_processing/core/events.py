@@ -21,6 +21,9 @@ class Event:
     tiles_per_s: float | None = None
     message: str = ""
     output: str = ""
+    scenes_done: int = 0
+    scenes_total: int = 0
+    """Of the whole batch; 0 where there is none."""
 
     @property
     def percent(self) -> float:
@@ -37,6 +40,7 @@ def parse_line(line: str) -> Event:
     if not isinstance(said, dict) or "event" not in said:
         return Event("text", message=line.strip())
     rate = said.get("tiles_per_s")
+    batch = said.get("batch") if isinstance(said.get("batch"), dict) else {}
     return Event(
         kind=str(said["event"]),
         scene=str(said.get("scene") or ""),
@@ -45,6 +49,8 @@ def parse_line(line: str) -> Event:
         tiles_per_s=float(rate) if isinstance(rate, (int, float)) else None,
         message=str(said.get("message") or ""),
         output=str(said.get("output") or ""),
+        scenes_done=_whole(batch.get("scenes_done")),
+        scenes_total=_whole(batch.get("scenes_total")),
     )
 
 

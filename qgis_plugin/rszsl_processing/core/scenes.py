@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 from rszsl_processing.core.errors import PluginError
@@ -32,6 +33,12 @@ def find_scenes(folder: str, pattern: str) -> list[Path]:
 def result_name(scene: Path) -> str:
     """The name that `rszsl map --out` gives the map of a scene."""
     return scene.stem + SUFFIX
+
+
+def write_list(path: Path, scenes: list[str]) -> None:
+    """Write a CSV with the column `scene`, as `rszsl batch` reads it; names may hold commas and line ends."""
+    with path.open("w", encoding="utf-8", newline="") as sink:
+        csv.writer(sink).writerows([["scene"], *([scene] for scene in scenes)])
 
 
 def _refuse_same_names(scenes: list[Path]) -> None:

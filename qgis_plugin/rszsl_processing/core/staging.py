@@ -46,3 +46,21 @@ def put_in_place(made: Path, target: Path) -> None:
             f"cannot replace {target}: {err.strerror or err}; if it is open in QGIS, remove its layers, "
             "or choose another output"
         ) from err
+
+
+@contextmanager
+def cache_file(named: str) -> Iterator[str]:
+    """Give the path of a cache for the command: a cache that is there as it is, a new one in a folder of its own.
+
+    Raises:
+        PluginError: where it cannot be made, or not be moved to its place.
+    """
+    target = Path(named).absolute()
+    if not named or target.exists():
+        yield named and str(target)
+        return
+    with staging(target.parent) as stage:
+        made = stage / target.name
+        yield str(made)
+        if made.is_file():
+            put_in_place(made, target)
