@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING, Any
 from rszsl.classes import ClassName
 from rszsl.errors import (
     AoiError,
+    AoiMissError,
+    BatchError,
     CacheError,
     ClassListError,
+    ClusterError,
     ModelError,
     OptionError,
     OutputError,
@@ -25,6 +28,8 @@ from rszsl.errors import (
 )
 
 if TYPE_CHECKING:
+    from rszsl.batch.mapping import map_scenes
+    from rszsl.batch.result import BatchResult
     from rszsl.model.bundle import Model
     from rszsl.model.checkpoint import list_models, load_model
     from rszsl.options import MapOptions
@@ -34,6 +39,7 @@ if TYPE_CHECKING:
 __version__ = version("rszsl")
 
 _LAZY = {
+    "BatchResult": "rszsl.batch.result",
     "MapOptions": "rszsl.options",
     "MapResult": "rszsl.pipeline",
     "Model": "rszsl.model.bundle",
@@ -43,15 +49,20 @@ _LAZY = {
     "list_models": "rszsl.model.checkpoint",
     "load_model": "rszsl.model.checkpoint",
     "map_scene": "rszsl.pipeline",
+    "map_scenes": "rszsl.batch.mapping",
     "relabel": "rszsl.pipeline",
     "search": "rszsl.pipeline",
 }
 
 __all__ = [
     "AoiError",
+    "AoiMissError",
+    "BatchError",
+    "BatchResult",
     "CacheError",
     "ClassListError",
     "ClassName",
+    "ClusterError",
     "MapOptions",
     "MapResult",
     "Model",
@@ -67,6 +78,7 @@ __all__ = [
     "list_models",
     "load_model",
     "map_scene",
+    "map_scenes",
     "relabel",
     "search",
 ]

@@ -7,6 +7,7 @@ from itertools import pairwise
 import click
 
 from rszsl.cli.attributes import attributes_command
+from rszsl.cli.batch import batch_command
 from rszsl.cli.cached import embed_command, relabel_command, search_command
 from rszsl.cli.demo import demo_command
 from rszsl.cli.map import map_command
@@ -29,6 +30,7 @@ def cli() -> None:
 
 for _command in (
     map_command,
+    batch_command,
     embed_command,
     relabel_command,
     search_command,
