@@ -2,10 +2,10 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ContextManager
+from typing import TYPE_CHECKING, Any
 
 from rszsl.errors import ClusterError, OptionError
 
@@ -41,7 +41,8 @@ def connected(scheduler: str | None, workers: int | None, device: str) -> "Itera
 
 def local_workers(gpus: int, asked: int | None = None) -> dict[int, dict[str, Any]]:
     """Nanny options of each worker of this machine: a process a GPU, else a process a core that memory allows."""
-    from distributed.system import CPU_COUNT, MEMORY_LIMIT
+    from dask.system import CPU_COUNT
+    from distributed.system import MEMORY_LIMIT
 
     if gpus:
         return {
@@ -54,7 +55,7 @@ def local_workers(gpus: int, asked: int | None = None) -> dict[int, dict[str, An
     return {i: {"nthreads": 1, "memory_limit": limit, "env": {"OMP_NUM_THREADS": threads}} for i in range(count)}
 
 
-def performance_report(client: "Client | None", path: Path | None) -> ContextManager[Any]:
+def performance_report(client: "Client | None", path: Path | None) -> AbstractContextManager[Any]:
     """Dask's own report of the run, as HTML.
 
     Raises:
@@ -68,7 +69,7 @@ def performance_report(client: "Client | None", path: Path | None) -> ContextMan
         raise OptionError(f"--report {path} is drawn by bokeh, which is missing; pip install bokeh")
     from distributed import performance_report as report
 
-    made: ContextManager[Any] = report(filename=str(path))
+    made: AbstractContextManager[Any] = report(filename=str(path))
     return made
 
 

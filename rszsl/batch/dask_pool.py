@@ -9,11 +9,11 @@ from typing import Any
 
 from distributed import Client, Future, KilledWorker, get_worker
 
-from rszsl.batch.pool import Advanced, Failed, Finished, Hear, Started, Trouble
+from rszsl.batch.pool import Advanced, Failed, Finished, Hear, Mishap, Started, Trouble, attempt
 from rszsl.batch.roster import Roster
 from rszsl.batch.work import Brief, Outcome, Unit
-from rszsl.batch.worker import UnfitWorkerError, check_fit, run_unit
-from rszsl.errors import ClusterError, RszslError
+from rszsl.batch.worker import run_unit
+from rszsl.errors import ClusterError
 
 DEPTH = 2
 """Units in flight for each thread of the workers: one that runs and one at hand."""
@@ -22,10 +22,9 @@ TELL_EVERY_S = 1.0
 GPU = "GPU"
 
 
-def run_on_worker(brief: Brief, unit: Unit, ticket: str, topic: str) -> Outcome:
+def run_on_worker(brief: Brief, unit: Unit, ticket: str, topic: str) -> Outcome | Mishap:
     """Run a unit in a worker's thread, and say when it begins and how it goes on: scheduler events, of 200 bytes."""
     worker = get_worker()
-    check_fit(brief)
     worker.log_event(topic, {"ticket": ticket, "worker": worker.address})
     told_s, untold = time.monotonic(), 0
 
@@ -36,7 +35,7 @@ def run_on_worker(brief: Brief, unit: Unit, ticket: str, topic: str) -> Outcome:
             worker.log_event(topic, {"ticket": ticket, "tiles": untold})
             told_s, untold = time.monotonic(), 0
 
-    return run_unit(brief, unit, tell, worker.address)
+    return attempt(lambda: run_unit(brief, unit, tell, worker.address))
 
 
 class DaskPool:
@@ -46,12 +45,11 @@ class DaskPool:
         self._client, self._brief, self._roster = client, brief, roster
         self._topic = f"rszsl-{brief.batch}"
         self._news: SimpleQueue[dict[str, Any]] = SimpleQueue()
-        self._futures: dict[str, Future] = {}
+        self._futures: dict[str, Future[Any]] = {}
         client.subscribe_topic(self._topic, lambda event: self._news.put(event[1]))
 
     def slots(self) -> int:
         """`DEPTH` for each thread (or GPU) of the workers that fit; one where none is there yet."""
-        self._roster.refresh()
         return max(1, DEPTH * self._roster.threads)
 
     def submit(self, ticket: str, unit: Unit) -> None:
@@ -109,21 +107,24 @@ class DaskPool:
 
     def _result(self, ticket: str) -> Finished | Failed:
         try:
-            return Finished(ticket, self._futures[ticket].result(timeout=FETCH_S))
+            answer = self._futures[ticket].result(timeout=FETCH_S)
         except CancelledError as err:
             raise self._lost() from err
         except KilledWorker as err:
             return Failed(ticket, Trouble.DIED, err)
-        except UnfitWorkerError as err:
-            self._roster.refresh(now=True)
-            return Failed(ticket, Trouble.UNFIT, err)
-        except RszslError as err:
-            return Failed(ticket, Trouble.INPUT, err)
-        except ImportError as err:  # before the unit began: a worker without the package
-            refused = self._roster.refresh(now=True)
-            return Failed(ticket, Trouble.UNFIT if refused else Trouble.ERROR, err)
-        except Exception as err:  # whatever a worker raised, or a result that its worker took to the grave
-            return Failed(ticket, Trouble.ERROR, err)
+        except Exception as err:  # not ours: a worker without the package, a result that its worker took to the grave
+            unfit = isinstance(err, ImportError) and self._newly_refused()
+            return Failed(ticket, Trouble.UNFIT if unfit else Trouble.ERROR, err)
+        if isinstance(answer, Mishap):
+            if answer.trouble is Trouble.UNFIT:
+                self._newly_refused()
+            return Failed(ticket, answer.trouble, answer.error)
+        return Finished(ticket, answer)
+
+    def _newly_refused(self) -> bool:
+        before = len(self._roster.refused)
+        self._roster.look()
+        return len(self._roster.refused) > before
 
     def _restart(self, worker: str) -> None:
         try:

@@ -178,11 +178,11 @@ class Manifest:
         if text is None:
             return None
         kept = json.loads(text)
-        key = CacheKey(**{k: tuple(v) if isinstance(v, list) else v for k, v in kept["key"].items()})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in kept["key"].items()}
         rows = self._db.execute(
             "SELECT first_row, stop_row, tiles FROM strips WHERE scene = ? ORDER BY first_row", (scene,)
         )
-        return SceneFacts(key, tuple(Strip(*row) for row in rows), tuple(kept["warnings"]), bits)
+        return SceneFacts(CacheKey(**values), tuple(Strip(*row) for row in rows), tuple(kept["warnings"]), bits)
 
     def device(self, scene: int) -> str:
         """Where the model ran for this scene."""
@@ -204,7 +204,8 @@ class Manifest:
         kept = {"key": facts.key.to_json(), "warnings": facts.warnings}
         size, mtime_ns = _stat(self.scene(scene).path)
         self._db.execute(
-            "UPDATE scenes SET facts = ?, planned_bits = ?, device = ?, size = ?, mtime_ns = ?, planned = ? WHERE id = ?",
+            "UPDATE scenes SET facts = ?, planned_bits = ?, device = ?, size = ?, mtime_ns = ?, planned = ?"
+            " WHERE id = ?",
             (json.dumps(kept), facts.planned, outcome.device, size, mtime_ns, facts.tiles, scene),
         )
         self._db.execute("DELETE FROM strips WHERE scene = ?", (scene,))
@@ -267,7 +268,7 @@ class Manifest:
         rows = self._db.execute(
             f"SELECT id, path, name, state, seconds, error, output, {counts} FROM scenes WHERE {where}"
         )
-        return [SceneRow(*row[:7], None if None in row[7:] else Counts(*row[7:])) for row in rows.fetchall()]
+        return [_scene_row(row) for row in rows.fetchall()]
 
     def _check(self, identity: dict[str, Any]) -> None:
         mine = {"format": FORMAT} | identity
@@ -280,7 +281,8 @@ class Manifest:
         differing = [f"{k} was {kept.get(k)}, is {plain.get(k)}" for k in kept | plain if kept.get(k) != plain.get(k)]
         if differing:
             raise BatchError(
-                f"{self.path} is of another batch: {'; '.join(differing)}; give another --out, or --overwrite to begin anew"
+                f"{self.path} is of another batch: {'; '.join(differing)}; "
+                "give another --out, or --overwrite to begin anew"
             )
 
 
@@ -293,6 +295,11 @@ def _hold(lock: Path, manifest: Path) -> sqlite3.Connection:
         db.close()
         raise BatchError(f"another run is writing {manifest.parent}; wait for it, or give another --out") from err
     return db
+
+
+def _scene_row(row: tuple[Any, ...]) -> SceneRow:
+    about, counts = row[:7], row[7:]
+    return SceneRow(*about, counts=None if None in counts else Counts(*counts))
 
 
 def _stat(path: str) -> tuple[int, int] | tuple[None, None]:

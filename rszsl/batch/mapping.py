@@ -221,6 +221,7 @@ def _pool(client: "Client | None", brief: Brief, progress: BatchProgress) -> Ite
     try:
         yield pool
     finally:
+        roster.close()
         pool.close()
 
 

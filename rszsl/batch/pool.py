@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol
 
-from rszsl.batch.work import Brief, Outcome, Unit
+from rszsl.batch.work import Brief, Outcome, UnfitWorkerError, Unit
 from rszsl.errors import RszslError
 
 
@@ -56,6 +56,25 @@ class Failed:
     error: BaseException
 
 
+@dataclass(frozen=True, slots=True)
+class Mishap:
+    """What a worker answers where it has no outcome; an exception's causes and frames may not survive pickling."""
+
+    trouble: Trouble
+    error: Exception
+
+
+def attempt(run: Callable[[], Outcome]) -> Outcome | Mishap:
+    """Run a unit; put what it raised into a few words."""
+    try:
+        return run()
+    except RszslError as err:
+        trouble = Trouble.UNFIT if isinstance(err, UnfitWorkerError) else Trouble.INPUT
+        return Mishap(trouble, type(err)(str(err)))
+    except Exception as err:  # whatever a driver or a model raises must end in the manifest, not the batch
+        return Mishap(Trouble.ERROR, RuntimeError(f"{type(err).__name__}: {err}"))
+
+
 Message = Started | Advanced | Finished | Failed
 Hear = Callable[[Message], None]
 
@@ -102,15 +121,16 @@ class InProcess:
         while self._waiting:
             ticket, unit = self._waiting.popleft()
             hear(Started(ticket, "here"))
-            try:
-                outcome = run_unit(self._brief, unit, lambda tiles, t=ticket: hear(Advanced(t, tiles)), "here")
-            except RszslError as err:
-                hear(Failed(ticket, Trouble.INPUT, err))
-            except (OSError, RuntimeError, ValueError, MemoryError) as err:
-                hear(Failed(ticket, Trouble.ERROR, err))
+            answer = attempt(lambda: run_unit(self._brief, unit, _advance(ticket, hear), "here"))  # noqa: B023
+            if isinstance(answer, Mishap):
+                hear(Failed(ticket, answer.trouble, answer.error))
             else:
-                hear(Finished(ticket, outcome))
+                hear(Finished(ticket, answer))
 
     def drop(self, ticket: str, *, hung_on: str | None = None) -> None:
         """Forget it, where it has not begun."""
         self._waiting = deque(item for item in self._waiting if item[0] != ticket)
+
+
+def _advance(ticket: str, hear: Hear) -> Callable[[int], None]:
+    return lambda tiles: hear(Advanced(ticket, tiles))

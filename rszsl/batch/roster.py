@@ -3,8 +3,8 @@
 import pickle
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 from distributed import Client
@@ -34,41 +34,44 @@ class Roster:
         self.refused: dict[str, str] = {}
         self.threads = 0
         self.gpu = False
-        self._read_s = self._seen_s = time.monotonic()
+        self._seen_s = time.monotonic()
         self._guard = threading.Lock()
+        self._over = threading.Event()
 
     def open(self) -> None:
-        """Wait for a worker, check all, and decide whether units run on GPUs.
+        """Wait for a worker, check all, and decide whether units run on GPUs; go on looking for new ones.
 
         Raises:
             ClusterError: where none comes, none fits, or GPUs are asked for and no worker has one.
         """
         if not self._client.nthreads():
             self._await_worker()
-        self.refresh(now=True)
+        silent = self.look()
         if not self._fit:
-            raise ClusterError(f"no worker fits: {_list(self.refused)}; install the same rszsl and model there")
+            dumb = [f"{address} (no answer within {PROBE_S} s)" for address in silent]
+            raise ClusterError(f"no worker fits: {_list(self.refused, dumb)}; install the same rszsl and model there")
         self.gpu = self._wants_gpu()
         self._count(self._client.nthreads())
+        threading.Thread(target=self._watch, name="rszsl-roster", daemon=True).start()
 
-    def refresh(self, *, now: bool = False) -> list[str]:
-        """Look for new workers, at most every few seconds, and check them; give those that are refused."""
-        if not now and time.monotonic() - self._read_s < REFRESH_S:
-            return []
+    def close(self) -> None:
+        """Look no more."""
+        self._over.set()
+
+    def look(self) -> list[str]:
+        """Check the workers that are new; give those that did not answer, which are asked again the next time."""
         with self._guard:
-            self._read_s = time.monotonic()
             present = self._client.nthreads()
             fresh = [a for a in present if a not in self._fit and a not in self.refused]
-            before = len(self.refused)
-            if fresh:
-                for address, found in self._probe(fresh).items():
-                    if why := self._unfit(found):
-                        self._refuse(address, why)
-                    else:
-                        self._fit[address] = found
+            answers = self._probe(fresh) if fresh else {}
+            for address, found in answers.items():
+                if why := self._unfit(found):
+                    self._refuse(address, why)
+                else:
+                    self._fit[address] = found
             self._fit = {a: found for a, found in self._fit.items() if a in present}
             self._count(present)
-            return list(self.refused)[before:]
+            return [a for a in fresh if a not in answers]
 
     def refuse(self, address: str, why: str) -> None:
         """Give a worker no more work."""
@@ -94,7 +97,7 @@ class Roster:
     def _await_worker(self) -> None:
         """Ask for a trifle, which makes an adaptive cluster start a worker."""
         self._progress.warn(f"waiting up to {self._wait_s:.0f} s for a worker")
-        trifle = self._client.submit(_probe_by_value(), b"", pure=False)
+        trifle = self._client.submit(str, pure=False)
         try:
             self._client.wait_for_workers(1, timeout=self._wait_s)
         except TimeoutError as err:
@@ -104,16 +107,24 @@ class Roster:
         finally:
             trifle.release()
 
+    def _watch(self) -> None:
+        while not self._over.wait(REFRESH_S):
+            with suppress(OSError, RuntimeError, TimeoutError):  # the scheduler is gone: the pool says so
+                self.look()
+
     def _probe(self, addresses: list[str]) -> dict[str, dict[str, Any]]:
         """Ask workers what they have, with a function that needs nothing of rszsl there."""
-        what = pickle.dumps(self._brief.source)
-        with ThreadPoolExecutor(1) as pool:
-            asked = pool.submit(self._client.run, _probe_by_value(), what, workers=addresses, on_error="return")
-            try:
-                answers = asked.result(timeout=PROBE_S)
-            except TimeoutError as err:
-                raise ClusterError(f"workers did not answer within {PROBE_S} s: {', '.join(addresses[:5])}") from err
-        return {a: v if isinstance(v, dict) else {"error": str(v)} for a, v in answers.items()}
+        what, answers = pickle.dumps(self._brief.source), {}
+
+        def ask() -> None:
+            with suppress(OSError, RuntimeError):  # a worker that went away meanwhile
+                answers.update(self._client.run(_probe_by_value(), what, workers=addresses, on_error="return"))
+
+        asking = threading.Thread(target=ask, daemon=True)
+        asking.start()
+        asking.join(PROBE_S)
+        known = dict(answers)
+        return {a: v if isinstance(v, dict) else {"error": str(v)} for a, v in known.items() if not _gone(v)}
 
     def _unfit(self, found: dict[str, Any]) -> str | None:
         if "error" in found:
@@ -143,29 +154,34 @@ class Roster:
         self.threads = sum(min(gpus, n) if self.gpu else n for gpus, n in able)
 
 
-def _probe_by_value() -> Callable[..., dict[str, Any]]:
+def _probe_by_value() -> Callable[..., Coroutine[Any, Any, dict[str, Any]]]:
     """Make a function that travels as code, since a local one cannot be imported: a worker may lack rszsl."""
 
-    def probe(what: bytes) -> dict[str, Any]:
-        import importlib.metadata
-        import pickle
+    async def probe(what: bytes, dask_worker: Any = None) -> dict[str, Any]:
+        import asyncio
 
-        from distributed import get_worker
+        def look() -> dict[str, Any]:
+            import importlib.metadata
+            import pickle
 
-        try:
-            import rszsl  # noqa: F401
+            try:
+                import rszsl  # noqa: F401
 
-            digest = pickle.loads(what).found() if what else ""
-            version = importlib.metadata.version("rszsl")
-        except Exception as err:
-            return {"error": f"{type(err).__name__}: {err}"}
-        gpus = get_worker().state.total_resources.get("GPU", 0)
-        return {"version": version, "digest": digest, "gpus": gpus}
+                return {"version": importlib.metadata.version("rszsl"), "digest": pickle.loads(what).found()}
+            except Exception as err:
+                return {"error": f"{type(err).__name__}: {err}"}
+
+        found = await asyncio.to_thread(look)  # importing torch takes seconds: the worker must stay responsive
+        return found | {"gpus": dask_worker.state.total_resources.get("GPU", 0)}
 
     return probe
 
 
-def _list(refused: dict[str, str]) -> str:
-    shown = [f"{address} ({why})" for address, why in list(refused.items())[:5]]
-    more = [f"and {len(refused) - 5} more"] if len(refused) > 5 else []
-    return "; ".join([*shown, *more])
+def _gone(answer: Any) -> bool:
+    """Whether the worker closed while it was asked."""
+    return isinstance(answer, OSError)
+
+
+def _list(refused: dict[str, str], more: list[str]) -> str:
+    shown = [*(f"{address} ({why})" for address, why in refused.items()), *more]
+    return "; ".join(shown[:5] + ([f"and {len(shown) - 5} others"] if len(shown) > 5 else []))

@@ -168,7 +168,7 @@ class Runner:
         deaths = flight.starts - 1
         if self._starts[unit.name] > self._retries + 1:
             self._forget(message.ticket)
-            self._give_up(unit, f"killed its worker {deaths} times in a row; it was last with {message.worker}")
+            self._give_up(unit, f"kills its worker: begun {self._starts[unit.name]} times, last on {message.worker}")
         elif deaths >= SUSPECT_DEATHS:
             self._forget(message.ticket)
             self._isolate(unit, f"{deaths} workers died while they had it")
@@ -203,7 +203,7 @@ class Runner:
             if not flight.starts:
                 self._bounce(unit, text)
             elif self._starts[unit.name] > self._retries:
-                self._give_up(unit, f"killed its worker {flight.starts} times; it was last with {flight.worker}")
+                self._give_up(unit, f"kills its worker: begun {self._starts[unit.name]} times, last on {flight.worker}")
             else:
                 self._isolate(unit, f"{flight.starts} workers died while they had it")
         elif isinstance(message.error, AoiMissError):

@@ -63,7 +63,7 @@ def _expand_one(source: str, asset: str | None) -> Iterator[tuple[str, str]]:
         files = sorted(p for p in path.iterdir() if p.suffix.lower() in RASTERS)
         yield from (_local(str(p)) for p in files)
     elif "://" not in source and GLOB_MARKS & set(source) and not path.exists():
-        yield from (_local(p) for p in sorted(glob.glob(source, recursive=True)) if not Path(p).is_dir())
+        yield from (_local(p) for p in sorted(glob.glob(source, recursive=True)) if not Path(p).is_dir())  # noqa: PTH207 - Path.glob takes no absolute pattern
     elif path.suffix.lower() in LISTS and "://" not in source:
         yield from _read_list(path, asset)
     else:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rszsl.classes import ClassName
+from rszsl.errors import ClusterError
 from rszsl.labels.assign import Status
 from rszsl.labels.collect import STATUSES, SceneLabels
 from rszsl.options import MapOptions
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 SPLIT_FROM = 1.5
 """A scene of more than this many strips' tiles is cut; below, a second strip would be a sliver."""
+
+
+class UnfitWorkerError(ClusterError):
+    """This worker has another rszsl or another model: its units belong elsewhere."""
 
 
 class ModelSource(Protocol):

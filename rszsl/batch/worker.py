@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from rszsl.batch.exchange import pack
-from rszsl.batch.work import Brief, ModelSource, Outcome, SceneFacts, Unit, cut_rows
-from rszsl.errors import ClusterError, ModelError
+from rszsl.batch.work import Brief, ModelSource, Outcome, SceneFacts, UnfitWorkerError, Unit, cut_rows
+from rszsl.errors import ModelError
 from rszsl.model.bundle import Model
 from rszsl.model.card import CARD_FILE, ModelCard, read_card
 from rszsl.model.checkpoint import check_files, find_model, load_model
@@ -34,10 +34,6 @@ STRIP_TILES_CPU, STRIP_TILES_GPU = 256, 4096
 OPEN_SCENES = 4
 _models: dict[tuple[str, str], Model] = {}
 _loading = threading.Lock()
-
-
-class UnfitWorkerError(ClusterError):
-    """This worker has another rszsl or another model: its units belong elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
