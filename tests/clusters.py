@@ -32,17 +32,25 @@ class Cluster:
         return self.run("scheduler", "--host", "127.0.0.1", "--port", str(self.port), "--no-dashboard")
 
     def start_workers(self, count=1, *, nanny=True, arguments=(), environment=None):
-        kind = ["--nworkers", str(count), "--preload-nanny", str(TESTS / "nanny_preload.py")] if nanny else ["--no-nanny"]
-        return self.run("worker", self.address, "--nthreads", "1", "--no-dashboard", *kind, *arguments, **environment or {})
+        kind = (
+            ["--nworkers", str(count), "--preload-nanny", str(TESTS / "nanny_preload.py")] if nanny else ["--no-nanny"]
+        )
+        return self.run(
+            "worker", self.address, "--nthreads", "1", "--no-dashboard", *kind, *arguments, **environment or {}
+        )
 
     def run(self, command, *arguments, **environment):
         paths = [environment.pop("PYTHONPATH", ""), str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")]
-        settings = os.environ | environment | {
-            "PYTHONPATH": os.pathsep.join(p for p in paths if p),
-            "OMP_NUM_THREADS": "1",
-            "DASK_DISTRIBUTED__WORKER__MULTIPROCESSING_METHOD": "forkserver",
-            "DASK_LOGGING__DISTRIBUTED": "critical",
-        }
+        settings = (
+            os.environ
+            | environment
+            | {
+                "PYTHONPATH": os.pathsep.join(p for p in paths if p),
+                "OMP_NUM_THREADS": "1",
+                "DASK_DISTRIBUTED__WORKER__MULTIPROCESSING_METHOD": "forkserver",
+                "DASK_LOGGING__DISTRIBUTED": "critical",
+            }
+        )
         line = [sys.executable, "-m", f"distributed.cli.dask_{command}", *arguments]
         process = subprocess.Popen(line, env=settings, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.processes.append(process)

@@ -104,20 +104,15 @@ class Manifest:
 
         Returns:
             Names of the scenes that no run has listed before.
-
-        Raises:
-            BatchError: where two scenes share a name.
         """
         (last,) = self._db.execute("SELECT coalesce(max(id), 0) FROM scenes").fetchone()
         self._db.execute("UPDATE scenes SET listed = 0")
-        try:
-            self._db.executemany(
-                "INSERT INTO scenes (path, name, size, mtime_ns) VALUES (?, ?, ?, ?)"
-                " ON CONFLICT (path) DO UPDATE SET listed = 1",
-                ((s.path, s.name, *_stat(s.path)) for s in scenes),
-            )
-        except sqlite3.IntegrityError as err:
-            raise BatchError(f"a scene of the same name is in {self.path} already ({err}); give another --out") from err
+        taken: dict[str, str] = dict(self._db.execute("SELECT name, path FROM scenes").fetchall())
+        self._db.executemany(
+            "INSERT INTO scenes (path, name, size, mtime_ns) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (path) DO UPDATE SET listed = 1",
+            ((s.path, s.name if taken.get(s.name, s.path) == s.path else s.long_name, *_stat(s.path)) for s in scenes),
+        )
         self._db.execute(
             "UPDATE scenes SET state = ? WHERE listed AND state IN (?, ?, ?)", (WAITING, RUNNING, FAILED, PARTIAL)
         )
@@ -299,7 +294,7 @@ def _hold(lock: Path, manifest: Path) -> sqlite3.Connection:
 
 def _scene_row(row: tuple[Any, ...]) -> SceneRow:
     about, counts = row[:7], row[7:]
-    return SceneRow(*about, counts=None if None in counts else Counts(*counts))
+    return SceneRow(*about, None if None in counts else Counts(*counts))
 
 
 def _stat(path: str) -> tuple[int, int] | tuple[None, None]:

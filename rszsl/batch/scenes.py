@@ -33,6 +33,15 @@ class SceneRef:
     path: str
     name: str
 
+    @property
+    def long_name(self) -> str:
+        """A name that no other scene has: with a piece of the path's hash."""
+        return f"{self.name}-{_mark(self.path)}"
+
+
+def _mark(path: str) -> str:
+    return hashlib.blake2b(path.encode(), digest_size=4).hexdigest()
+
 
 def expand(sources: Iterable[str], asset: str | None = None) -> tuple[SceneRef, ...]:
     """Make the list of scenes, in order, each path once.
@@ -157,5 +166,5 @@ def _named(found: dict[str, str]) -> Iterator[SceneRef]:
     """Scenes of one name get a piece of their path's hash, which does not depend on the rest of the list."""
     uses = Counter(name.casefold() for name in found.values())
     for path, name in found.items():
-        tail = f"-{hashlib.blake2b(path.encode(), digest_size=4).hexdigest()}" if uses[name.casefold()] > 1 else ""
+        tail = f"-{_mark(path)}" if uses[name.casefold()] > 1 else ""
         yield SceneRef(path, name.replace("/", "_") + tail)
