@@ -46,6 +46,7 @@ class DaskPool:
         self._topic = f"rszsl-{brief.batch}"
         self._news: SimpleQueue[dict[str, Any]] = SimpleQueue()
         self._futures: dict[str, Future[Any]] = {}
+        self._limits: dict[str, frozenset[str]] = {}
         client.subscribe_topic(self._topic, lambda event: self._news.put(event[1]))
 
     def slots(self) -> int:
@@ -53,10 +54,13 @@ class DaskPool:
         return max(1, DEPTH * self._roster.threads)
 
     def submit(self, ticket: str, unit: Unit) -> None:
-        """Hand a unit to the scheduler."""
+        """Hand a unit to the scheduler; where workers are refused, limited to those that fit now."""
+        only = self._roster.only()
+        if only is not None:
+            self._limits[ticket] = frozenset(only)
         future = self._client.submit(
             run_on_worker, self._brief, unit, ticket, self._topic,
-            key=f"rszsl-unit-{ticket}", pure=False, workers=self._roster.only(),
+            key=f"rszsl-unit-{ticket}", pure=False, workers=only,
             resources={GPU: 1} if self._roster.gpu else None,
         )  # fmt: skip
         self._futures[ticket] = future
@@ -76,10 +80,12 @@ class DaskPool:
         if self._client.status != "running":
             raise self._lost()
         self._roster.check_alive()
+        self._release_stranded(hear)
 
     def drop(self, ticket: str, *, hung_on: str | None = None) -> None:
         """See `Pool`; a hung worker is restarted by its nanny, or refused where it has none."""
         future = self._futures.pop(ticket, None)
+        self._limits.pop(ticket, None)
         if future is not None:
             future.release()
         if hung_on is not None:
@@ -104,6 +110,13 @@ class DaskPool:
             hear(Advanced(ticket, news["tiles"]))
         else:
             hear(Started(ticket, news["worker"]))
+
+    def _release_stranded(self, hear: Hear) -> None:
+        """Take back units all of whose workers are gone: a restarted worker has another address."""
+        here = self._roster.fit
+        for ticket in [t for t, limit in self._limits.items() if limit.isdisjoint(here)]:
+            self.drop(ticket)
+            hear(Failed(ticket, Trouble.DIED, ClusterError("the workers that it was limited to are gone")))
 
     def _result(self, ticket: str) -> Finished | Failed:
         try:

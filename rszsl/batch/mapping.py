@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from rszsl.batch.environment import travelling
-from rszsl.batch.manifest import DONE, LABELLED, MANIFEST_NAME, SKIPPED, Manifest
+from rszsl.batch.manifest import MANIFEST_NAME, Manifest
 from rszsl.batch.options import BatchOptions
 from rszsl.batch.pool import InProcess, Pool
 from rszsl.batch.result import BatchResult
 from rszsl.batch.runner import Runner
 from rszsl.batch.scenes import SceneRef, expand
+from rszsl.batch.schema import DONE, LABELLED, SKIPPED
 from rszsl.batch.sink import Dataset, FilePerScene, OneFile, Sink
 from rszsl.batch.spool import Spool
 from rszsl.batch.told import BatchProgress, Quiet

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from rszsl.batch.manifest import DONE, FAILED, MANIFEST_NAME, PARTIAL, SKIPPED, SceneRow
+from rszsl.batch.manifest import MANIFEST_NAME, SceneRow
+from rszsl.batch.schema import DONE, FAILED, PARTIAL, SKIPPED
 from rszsl.labels.collect import Counts
 
 LOG_WIDTH = 200

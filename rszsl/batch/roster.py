@@ -79,6 +79,11 @@ class Roster:
             self._fit.pop(address, None)
             self._refuse(address, why)
 
+    @property
+    def fit(self) -> frozenset[str]:
+        """Addresses of the workers that fit."""
+        return frozenset(self._fit)
+
     def only(self) -> list[str] | None:
         """Addresses that units are limited to; None where every worker fits."""
         return list(self._fit) if self.refused else None

@@ -3,13 +3,14 @@
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from rszsl.batch.exchange import unpack
-from rszsl.batch.manifest import DONE, FAILED, LABELLED, PARTIAL, SKIPPED, Manifest, SceneRow
+from rszsl.batch.flight import Flight, SceneInHand
+from rszsl.batch.manifest import Manifest, SceneRow
 from rszsl.batch.options import BatchOptions
 from rszsl.batch.pool import Advanced, Failed, Finished, Message, Pool, Started, Trouble
+from rszsl.batch.schema import DONE, FAILED, LABELLED, PARTIAL, SKIPPED
 from rszsl.batch.sink import Labelled, Sink
 from rszsl.batch.spool import Spool
 from rszsl.batch.told import BatchProgress
@@ -25,28 +26,6 @@ SUSPECT_DEATHS = 2
 """A unit under which so many workers died goes on alone, when nothing else runs."""
 BOUNCES = 20
 """How often a unit may be turned away by workers that do not fit, or lose them before it began."""
-
-
-@dataclass(slots=True)
-class Flight:
-    """A submitted unit: when its worker began, which worker, how many began, how many tiles were told of."""
-
-    unit: Unit
-    started_s: float | None = None
-    worker: str = ""
-    starts: int = 0
-    told: int = 0
-
-
-@dataclass(slots=True)
-class SceneInHand:
-    """A scene between its opening and its writing."""
-
-    row: SceneRow
-    facts: SceneFacts
-    open_strips: set[int]
-    clock: Clock = field(default_factory=Clock)
-    errors: dict[int, str] = field(default_factory=dict)
 
 
 class Runner:

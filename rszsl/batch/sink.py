@@ -8,7 +8,8 @@ from typing import Protocol
 
 from pyproj import CRS
 
-from rszsl.batch.manifest import DONE, LABELLED, Manifest, SceneRow
+from rszsl.batch.manifest import Manifest, SceneRow
+from rszsl.batch.schema import DONE, LABELLED
 from rszsl.errors import OutputError
 from rszsl.labels.collect import SceneLabels
 from rszsl.model.bundle import Model

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TextIO
 
-from rszsl.batch.manifest import DONE, PARTIAL, SKIPPED
+from rszsl.batch.schema import DONE, PARTIAL, SKIPPED
 from rszsl.labels.collect import Counts
 
 SAY_EVERY_S = 0.5

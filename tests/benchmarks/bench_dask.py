@@ -1,4 +1,6 @@
-"""What a cluster costs and gives, with the bundled model, single-threaded: `python tests/benchmarks/bench_dask.py`.
+"""What a cluster costs and gives, with the bundled model, single-threaded, on a quiet machine:
+
+    OMP_NUM_THREADS=1 PYTHONPATH=tests python tests/benchmarks/bench_dask.py
 
 Writes JSON: seconds in process, over Dask with one worker and with two (each the best of `--repeats`), overhead and
 speed-up, bytes a tile, tasks a second for empty units, and what the writer takes a scene and a tile.
@@ -14,9 +16,6 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-os.environ["OMP_NUM_THREADS"] = "1"
-sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
-
 import numpy as np
 import rasterio
 from clusters import Cluster
@@ -28,7 +27,7 @@ from rszsl.batch.mapping import checkpoint_of
 from rszsl.batch.worker import model_of
 from rszsl.classes import as_classes
 from rszsl.options import MapOptions
-from rszsl.pipeline import Footing, label_batches, plan_scene, write_map
+from rszsl.pipeline import label_batches, plan_scene, write_map
 from rszsl.pipeline.encoding import encode_tiles
 from rszsl.pipeline.labelling import Clock
 from rszsl.pipeline.mapping import make_job
@@ -61,7 +60,7 @@ def seconds_of(scenes: list[Path], out: Path, client=None) -> float:
     return time.perf_counter() - start_s
 
 
-def warmed(client, workers: int, folder: Path, scenes: list[Path]) -> None:
+def warm(client) -> None:
     """Load the model on every worker, outside the measurement."""
     source = checkpoint_of(MapOptions().model)
     client.run(lambda: bool(model_of(source, "cpu")))
@@ -75,8 +74,8 @@ def compare(folder: Path, scenes: list[Path], repeats: int) -> dict[str, float]:
     best = {"in_process_s": np.inf, "one_worker_s": np.inf, "two_workers_s": np.inf}
     seconds_of(scenes[:1], folder / "warm")
     with Cluster(workers=1) as one, Cluster(workers=2) as two, one.client(1) as first, two.client(2) as second:
-        for client, workers in ((first, 1), (second, 2)):
-            warmed(client, workers, folder, scenes)
+        warm(first)
+        warm(second)
         for turn in range(repeats):
             for name, client in (("in_process_s", None), ("one_worker_s", first), ("two_workers_s", second)):
                 best[name] = min(best[name], seconds_of(scenes, folder / f"{name}{turn}", client))
@@ -109,7 +108,9 @@ def writer(folder: Path, scene: Path) -> dict[str, float]:
     small = plan_scene(str(scene), model.card, MapOptions(device="cpu"))
     few = label_batches(encode_tiles(small, model, options), small.sampler.tile_ids, model, job, Silent())
     start_s = time.perf_counter()
-    write_map(Footing(str(scene), small.sampler.grid, small.scene.transform, small.scene.crs, {}), few, model, job, Clock())
+    write_map(
+        Footing(str(scene), small.sampler.grid, small.scene.transform, small.scene.crs, {}), few, model, job, Clock()
+    )
     few_s = time.perf_counter() - start_s
     n, k = len(labels.tile_ids), len(few.tile_ids)
     per_tile_s = (many_s - few_s) / (n - k)
@@ -132,10 +133,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         scenes = write_scenes(folder, given.scenes, given.rows, given.cols)
-        small = write_scenes(folder / "w" if (folder / "w").mkdir() is None else folder, 1, 6, 6)[0]
-        found = compare(folder, scenes, given.repeats) | writer(folder, small)
+        (folder / "writer").mkdir()
+        small = write_scenes(folder / "writer", 1, 6, 6)[0]
+        found = compare(folder, scenes, given.repeats) | writer(folder / "writer", small)
     tiles = given.scenes * given.rows * given.cols
-    machine = {"machine": platform.processor() or platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg()[0]}
+    machine = {
+        "machine": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "load": os.getloadavg()[0],
+    }
     versions = {name: version(name) for name in ("rszsl", "distributed", "torch")}
     record = {"command": " ".join(sys.argv), "scenes": given.scenes, "tiles": tiles, **found, **machine, **versions}
     given.out.parent.mkdir(parents=True, exist_ok=True)
