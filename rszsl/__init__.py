@@ -15,8 +15,11 @@ from rszsl.classes import ClassName
 from rszsl.errors import (
     AnnotationError,
     AoiError,
+    AoiMissError,
+    BatchError,
     CacheError,
     ClassListError,
+    ClusterError,
     ExamplesError,
     ModelError,
     OptionError,
@@ -27,6 +30,8 @@ from rszsl.errors import (
 )
 
 if TYPE_CHECKING:
+    from rszsl.batch.mapping import map_scenes
+    from rszsl.batch.result import BatchResult
     from rszsl.model.bundle import Model
     from rszsl.model.checkpoint import list_models, load_model
     from rszsl.options import MapOptions
@@ -36,6 +41,7 @@ if TYPE_CHECKING:
 __version__ = version("rszsl")
 
 _LAZY = {
+    "BatchResult": "rszsl.batch.result",
     "MapOptions": "rszsl.options",
     "MapResult": "rszsl.pipeline",
     "Model": "rszsl.model.bundle",
@@ -45,6 +51,7 @@ _LAZY = {
     "list_models": "rszsl.model.checkpoint",
     "load_model": "rszsl.model.checkpoint",
     "map_scene": "rszsl.pipeline",
+    "map_scenes": "rszsl.batch.mapping",
     "relabel": "rszsl.pipeline",
     "search": "rszsl.pipeline",
 }
@@ -52,9 +59,13 @@ _LAZY = {
 __all__ = [
     "AnnotationError",
     "AoiError",
+    "AoiMissError",
+    "BatchError",
+    "BatchResult",
     "CacheError",
     "ClassListError",
     "ClassName",
+    "ClusterError",
     "ExamplesError",
     "MapOptions",
     "MapResult",
@@ -71,6 +82,7 @@ __all__ = [
     "list_models",
     "load_model",
     "map_scene",
+    "map_scenes",
     "relabel",
     "search",
 ]

@@ -1,5 +1,10 @@
 """A model at the seam that we own: attributes are a tile's mean colour, classes are colours."""
 
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -40,5 +45,49 @@ class ColourModel:
 def painted(blocks, side=16):
     """An image of coloured squares: `blocks` names a colour a square."""
     colours = {"r": (250, 5, 5), "g": (5, 250, 5), "b": (5, 5, 250), ".": (90, 90, 90), "0": (0, 0, 0)}
+    colours |= {"m": (250, 5, 250), "c": (5, 250, 250)}
     grid = np.array([[colours[c] for c in row] for row in blocks], "uint8")
     return grid.repeat(side, 0).repeat(side, 1).transpose(2, 0, 1)
+
+
+@dataclass(frozen=True)
+class ColourSource:
+    """Where a worker finds `ColourModel`; some colours of a tile make its worker misbehave, as a bad scene would.
+
+    Magenta kills the process, cyan hangs it: always, or, with `once` (a folder), the first time only.
+    """
+
+    digest: str = "colours"
+    once: str = ""
+    slow_s: float = 0.0
+
+    def load(self, device):
+        return MoodyModel(self)
+
+    def found(self):
+        return self.digest
+
+
+class MoodyModel(ColourModel):
+    def __init__(self, source):
+        super().__init__()
+        self.card.path = Path("colours")
+        self.source = source
+
+    def encode(self, tiles):
+        time.sleep(self.source.slow_s)
+        for tile in tiles:
+            colour = tile.mean(axis=(1, 2)) > 0.5
+            if tuple(colour) == (True, False, True) and self.may("kill"):
+                os.kill(os.getpid(), signal.SIGKILL)
+            if tuple(colour) == (False, True, True) and self.may("hang"):
+                time.sleep(3600)
+        return super().encode(tiles)
+
+    def may(self, what):
+        if not self.source.once:
+            return True
+        mark = Path(self.source.once) / what
+        first = not mark.exists()
+        mark.touch()
+        return first

@@ -8,6 +8,7 @@ import click
 
 from rszsl.cli.annotate import annotate_command
 from rszsl.cli.attributes import attributes_command
+from rszsl.cli.batch import batch_command
 from rszsl.cli.benchmark import benchmark_command
 from rszsl.cli.cached import embed_command, relabel_command, search_command
 from rszsl.cli.demo import demo_command
@@ -34,6 +35,7 @@ def cli() -> None:
 
 for _command in (
     map_command,
+    batch_command,
     embed_command,
     relabel_command,
     search_command,

@@ -85,6 +85,18 @@ CACHE_OPTIONS = (
         help="Keep what the model said, to label again at once; default: SCENE_STEM.rszsl-cache.",
     ),
 )
+BATCH_OPTIONS = (
+    click.option(
+        "--scheduler", default="none", show_default=True, help="none (this process), local or tcp://HOST:PORT."
+    ),
+    click.option("--workers", type=click.IntRange(min=1), help="Of --scheduler local; default: a GPU or core each."),
+    click.option("--asset", metavar="KEY", help="The asset that is the scene, for STAC items."),
+    click.option("--merge", is_flag=True, help="One GeoPackage for all scenes."),
+    click.option("--strip-tiles", type=int, metavar="N", help="Cut large scenes after about so many tiles."),
+    click.option("--retries", type=int, default=3, show_default=True, help="Of a scene or strip that fails."),
+    click.option("--timeout-s", type=float, metavar="S", help="Retry elsewhere what takes a worker longer."),
+    click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Dask's performance report (HTML)."),
+)
 PROGRESS_OPTIONS = (
     click.option("--progress", type=click.Choice(["auto", "bar", "json", "none"]), default="auto", show_default=True),
     click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),

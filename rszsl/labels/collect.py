@@ -1,6 +1,7 @@
 """The labels of all planned tiles of a scene, filled batch by batch, and their count."""
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +64,19 @@ class SceneLabels:
         self.valid_fraction, self.margin, self.similarity = (np.full(n, np.nan, dtype="float32") for _ in range(3))
         self.choice, self.attribute = (np.full((n, RANKS), -1, dtype="int64") for _ in range(2))
         self.confidence, self.contribution = (np.full((n, RANKS), np.nan, dtype="float32") for _ in range(2))
+
+    @classmethod
+    def joined(cls, parts: "Sequence[SceneLabels]") -> "SceneLabels":
+        """Put together the labels of consecutive pieces of a plan."""
+        whole = cls(np.concatenate([part.tile_ids for part in parts]))
+        start = 0
+        for part in parts:
+            at = slice(start, start + len(part.tile_ids))
+            for name in (f.name for f in fields(cls) if f.name not in ("tile_ids", "failures")):
+                getattr(whole, name)[at] = getattr(part, name)
+            whole.failures.update({start + i: reason for i, reason in part.failures.items()})
+            start = at.stop
+        return whole
 
     def put_labels(self, at: NDArray[np.int64], labels: Labels) -> None:
         """Record the labels of classified tiles at positions `at` of the plan."""

@@ -105,14 +105,18 @@ def similar_table(
     return pa.table(columns)
 
 
-def with_crs(table: pa.Table, crs: CRS) -> pa.Table:
+def with_crs(table: pa.Table | pa.RecordBatchReader, crs: CRS) -> pa.Table | pa.RecordBatchReader:
     """Mark the geometry column as WKB in `crs` (the GeoArrow extension type), as Arrow readers expect."""
     marks = {
         "ARROW:extension:name": "geoarrow.wkb",
         "ARROW:extension:metadata": f'{{"crs": {crs.to_json()}}}',
     }
     at = table.schema.get_field_index(GEOMETRY)
-    return table.set_column(at, table.schema.field(at).with_metadata(marks), table.column(at))
+    schema = table.schema.set(at, table.schema.field(at).with_metadata(marks))
+    if isinstance(table, pa.Table):
+        return table.cast(schema)
+    batches = (pa.RecordBatch.from_arrays(batch.columns, schema=schema) for batch in table)
+    return pa.RecordBatchReader.from_batches(schema, batches)
 
 
 def _choices(

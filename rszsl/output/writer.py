@@ -5,7 +5,7 @@ import json
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,17 +48,30 @@ class Result:
 
 def write_geopackage(result: Result, path: Path) -> None:
     """Write layers `tiles` and `regions`, table `runs`, styles and metadata."""
+    write_layers(path, result.crs, result.tiles, result.regions, [result.record], result.classes)
+
+
+def write_layers(
+    path: Path,
+    crs: CRS,
+    tiles: pa.Table | pa.RecordBatchReader,
+    regions: pa.Table | pa.RecordBatchReader,
+    records: Sequence[RunRecord],
+    classes: tuple[str, ...],
+) -> None:
+    """Write a GeoPackage of one scene or of many: tables, or streams of them that are never whole in memory."""
     about = {
-        "tiles": ("Tiles: one kept cell for each planned tile", result.tiles),
-        "regions": ("Regions: adjacent cells of one class", result.regions),
+        "tiles": ("Tiles: one kept cell for each planned tile", tiles),
+        "regions": ("Regions: adjacent cells of one class", regions),
     }
     for name, (description, table) in about.items():
         layer = {"IDENTIFIER": name, "DESCRIPTION": description}
-        metadata = {"dataset_metadata": _summary(result.record)} if name == "tiles" else {"append": True}
-        _write_arrow(table, result.crs, path, "GPKG", layer=name, layer_options=layer, **metadata)
-    pyogrio.write_dataframe(pd.DataFrame([result.record.to_row()]), path, layer="runs", driver="GPKG", append=True)
+        metadata = {"dataset_metadata": _summary(records)} if name == "tiles" else {"append": True}
+        _write_arrow(table, crs, path, "GPKG", layer=name, layer_options=layer, **metadata)
+    rows = pd.DataFrame([record.to_row() for record in records])
+    pyogrio.write_dataframe(rows, path, layer="runs", driver="GPKG", append=True)
     with closing(sqlite3.connect(path)) as db, db:
-        _add_styles(db, {"tiles": tiles_qml(result.classes), "regions": regions_qml(result.classes)})
+        _add_styles(db, {"tiles": tiles_qml(classes), "regions": regions_qml(classes)})
 
 
 def write_geojson(result: Result, path: Path) -> None:
@@ -73,10 +86,13 @@ def write_flatgeobuf(result: Result, path: Path) -> None:
 
 def write_parquet(result: Result, path: Path) -> None:
     """Write the regions as GeoParquet 1.0 in the scene's CRS."""
-    column = {"encoding": "WKB", "geometry_types": ["Polygon"], "crs": json.loads(result.crs.to_json())}
-    geo = {"version": "1.0.0", "primary_column": GEOMETRY, "columns": {GEOMETRY: column}}
-    marked = result.regions.replace_schema_metadata({"geo": json.dumps(geo)})
-    pyarrow.parquet.write_table(marked, path)
+    pyarrow.parquet.write_table(result.regions.replace_schema_metadata(geoparquet_metadata(result.crs)), path)
+
+
+def geoparquet_metadata(crs: CRS) -> dict[str, str]:
+    """What makes a Parquet file with the column `geom` GeoParquet 1.0."""
+    column = {"encoding": "WKB", "geometry_types": ["Polygon"], "crs": json.loads(crs.to_json())}
+    return {"geo": json.dumps({"version": "1.0.0", "primary_column": GEOMETRY, "columns": {GEOMETRY: column}})}
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +192,7 @@ def _explain(path: Path, err: Exception) -> str:
     return f"cannot write {path}: {err}"
 
 
-def _write_arrow(table: pa.Table, crs: CRS, path: Path, driver: str, **options: Any) -> None:
+def _write_arrow(table: pa.Table | pa.RecordBatchReader, crs: CRS, path: Path, driver: str, **options: Any) -> None:
     new_file = "append" not in options and driver == "GPKG"
     pyogrio.write_arrow(
         with_crs(table, crs),
@@ -190,13 +206,14 @@ def _write_arrow(table: pa.Table, crs: CRS, path: Path, driver: str, **options: 
     )
 
 
-def _summary(record: RunRecord) -> dict[str, str]:
+def _summary(records: Sequence[RunRecord]) -> dict[str, str]:
     """What QGIS and `ogrinfo` show as the file's metadata."""
-    counts = ", ".join(f"{k} {v}" for k, v in record.counts.items())
+    first = records[0]
+    counts = ", ".join(f"{k} {sum(r.counts[k] for r in records)}" for k in first.counts)
     return {
-        "scene": record.scene,
-        "model": record.model,
-        "model_sha256": record.model_sha256,
+        "scene": first.scene if len(records) == 1 else f"{len(records)} scenes, see the table runs",
+        "model": first.model,
+        "model_sha256": first.model_sha256,
         "tiles": counts,
     }
 

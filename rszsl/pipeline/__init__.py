@@ -6,9 +6,9 @@
 
 from rszsl.pipeline.caching import embed_scene, relabel, search
 from rszsl.pipeline.encoding import encode_tiles
-from rszsl.pipeline.labelling import MapResult, label_batches, summary, write_map
+from rszsl.pipeline.labelling import MapResult, label_batches, make_result, summary, write_map
 from rszsl.pipeline.mapping import map_scene, map_with
-from rszsl.pipeline.plan import Footing, ScenePlan, default_cache, default_output, plan_scene
+from rszsl.pipeline.plan import Footing, ScenePlan, default_cache, default_output, plan_rows, plan_scene
 
 __all__ = [
     "Footing",
@@ -19,8 +19,10 @@ __all__ = [
     "embed_scene",
     "encode_tiles",
     "label_batches",
+    "make_result",
     "map_scene",
     "map_with",
+    "plan_rows",
     "plan_scene",
     "relabel",
     "search",

@@ -153,20 +153,28 @@ def write_map(footing: Footing, labels: SceneLabels, model: Model, job: Job, clo
         SceneError: where no tile could be read.
         OutputError: where the result cannot be written.
     """
+    write_result(make_result(footing, labels, model, job, clock), job.path, job.format_name)
+    return MapResult(job.path, labels.count(), job.warnings, clock.seconds)
+
+
+def make_result(footing: Footing, labels: SceneLabels, model: Model, job: Job, clock: Clock) -> Result:
+    """Make the tables of a labelled scene, with the record of the run.
+
+    Raises:
+        SceneError: where no tile could be read.
+    """
     counts = _checked_counts(labels, footing.scene)
     grid, words = footing.grid, Vocabulary(tuple(c.name for c in job.classes), job.rows.notes, model.attribute_names)
     cells = cell_polygons(grid, footing.transform)[labels.tile_ids]
     chosen = np.where(labels.is_status(Status.LABELLED), labels.choice[:, 0], -1)
     regions = find_regions(grid, labels.tile_ids, chosen, labels.confidence[:, 0], footing.transform)
-    result = Result(
+    return Result(
         tiles=tile_table(labels, grid, cells, words),
         regions=region_table(regions, words.classes, geodesic_areas_m2(regions.polygons, footing.crs)),
         record=_record(footing, counts, model, job, clock),
         classes=words.classes,
         crs=footing.crs,
     )
-    write_result(result, job.path, job.format_name)
-    return MapResult(job.path, counts, job.warnings, clock.seconds)
 
 
 def _refine(labels: SceneLabels, attributes: Floats, model: Model, job: Job, grid: Grid | None) -> None:

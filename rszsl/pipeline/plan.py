@@ -1,6 +1,7 @@
 """What will be read: a scene cut into tiles of the model's size and GSD."""
 
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import shapely
 from affine import Affine
 from pyproj import CRS
 
-from rszsl.errors import AoiError
+from rszsl.errors import AoiMissError
 from rszsl.model.card import ModelCard
 from rszsl.options import MapOptions
 from rszsl.output.cache import CacheKey
@@ -70,7 +71,8 @@ def plan_scene(path: str, card: ModelCard, options: MapOptions) -> ScenePlan:
 
     Raises:
         SceneError: where it cannot be mapped.
-        AoiError: where the area of interest is unusable or misses it.
+        AoiError: where the area of interest is unusable.
+        AoiMissError: where it does not overlap the scene.
     """
     scene = open_scene(
         path, bands=options.bands, value_ranges=options.value_ranges, crs=options.crs, gsd_m=options.gsd_m
@@ -80,8 +82,16 @@ def plan_scene(path: str, card: ModelCard, options: MapOptions) -> ScenePlan:
     size_px = tile_size_px(scene, card)
     sampler = TileSampler(dataset, size_px=size_px, out_px=card.input_px, overlap=options.overlap, roi=aoi)
     if not len(sampler):
-        raise AoiError(f"the area of interest {options.aoi} does not overlap {path}; check its CRS and place")
+        raise AoiMissError(f"the area of interest {options.aoi} does not overlap {path}; check its CRS and place")
     return ScenePlan(scene, dataset, sampler, aoi, (*scene.warnings, *_gsd_warning(scene, card)))
+
+
+def plan_rows(plan: ScenePlan, first_row: int, stop_row: int) -> ScenePlan:
+    """Keep the planned tiles of the tile rows `first_row <= row < stop_row`; grid and radiometry stay the scene's."""
+    rows = plan.sampler.tile_ids // plan.sampler.grid.shape[1]
+    sampler = copy(plan.sampler)
+    sampler.tile_ids = plan.sampler.tile_ids[(rows >= first_row) & (rows < stop_row)]
+    return replace(plan, sampler=sampler)
 
 
 def tile_size_px(scene: Scene, card: ModelCard) -> tuple[int, int]:

@@ -23,10 +23,11 @@ def fingerprint(scene: Scene) -> str:
         32 hexadecimal digits.
     """
     path = Path(scene.path)
-    return _of_file(path) if path.is_file() else _of_pixels(scene)
+    return file_fingerprint(path) if path.is_file() else _of_pixels(scene)
 
 
-def _of_file(path: Path) -> str:
+def file_fingerprint(path: Path) -> str:
+    """Hash a local file as `fingerprint` does, without opening it as a raster."""
     size = path.stat().st_size
     digest = hashlib.blake2b(str(size).encode(), digest_size=16)
     with path.open("rb") as file:

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 from features import ImageSet
 from record import write_record
+from rszsl.training.evaluate import auroc, calibration_error
 from scipy.optimize import minimize
 
 import rszsl
@@ -19,7 +20,6 @@ from rszsl.labels.examples import PRIOR_EXAMPLES, class_row, evidence
 from rszsl.labels.graph import neighbour_graph
 from rszsl.labels.refine import NEIGHBOURS, presence_prior, refine
 from rszsl.model.text import words_of
-from rszsl.training.evaluate import auroc, calibration_error
 
 SEED, DRAWS = 20261, 5
 COUNTS = (1, 5, 20, 50)

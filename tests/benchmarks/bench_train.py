@@ -58,7 +58,10 @@ def main(weights: str = WEIGHTS, work: str = "../scratch/end_to_end") -> None:
                 continue
             recipe = Path(work) / f"{name}.toml"
             recipe.parent.mkdir(parents=True, exist_ok=True)
-            recipe.write_text(RECIPE.format(**locals()), encoding="utf-8")
+            text = RECIPE.format(
+                name=name, seed=seed, work=work, data=data, gsd_m=gsd_m, seen=seen, unseen=unseen, weights=weights
+            )
+            recipe.write_text(text, encoding="utf-8")
             result = finish(Training(read_train_recipe(recipe), print).run())
             result["command"] = "python tests/benchmarks/bench_train.py"
             file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
