@@ -63,11 +63,13 @@ def find_meaning(
         own.check_used(listed)
     rows = [_one_class(model, item, examples, own) for item, examples in zip(listed, shown, strict=True)]
     joined = ClassRows(np.concatenate([r.rows for r in rows]), tuple(r.notes[0] for r in rows))
+    # Whole text embeddings of any two names are alike; the threshold was found on attribute rows.
+    twins = _twins(listed, joined.rows) if model.attribute_names else ()
     return Meaning(
         classes=listed,
         rows=joined,
         examples=tuple(len(examples) if examples is not None else 0 for examples in shown),
-        warnings=(*(learnt.warnings if learnt else ()), *ignored, *joined.warnings, *_twins(listed, joined.rows)),
+        warnings=(*(learnt.warnings if learnt else ()), *ignored, *joined.warnings, *twins),
     )
 
 
