@@ -10,7 +10,7 @@ from rszsl.cli.annotate import annotate_command
 from rszsl.cli.attributes import attributes_command
 from rszsl.cli.cached import embed_command, relabel_command, search_command
 from rszsl.cli.demo import demo_command
-from rszsl.cli.finetune import finetune_command, interpolate_command
+from rszsl.cli.finetune import finetune_command
 from rszsl.cli.map import map_command
 from rszsl.cli.models import models_group
 from rszsl.errors import RszslError
@@ -37,7 +37,6 @@ for _command in (
     attributes_command,
     annotate_command,
     finetune_command,
-    interpolate_command,
     models_group,
     demo_command,
 ):
