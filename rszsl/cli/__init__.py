@@ -13,7 +13,7 @@ from rszsl.cli.benchmark import benchmark_command
 from rszsl.cli.cached import embed_command, relabel_command, search_command
 from rszsl.cli.demo import demo_command
 from rszsl.cli.duplicates import duplicates_command
-from rszsl.cli.finetune import finetune_command, interpolate_command
+from rszsl.cli.finetune import finetune_command
 from rszsl.cli.map import map_command
 from rszsl.cli.models import models_group
 from rszsl.cli.train import eval_command, train_command
@@ -42,7 +42,6 @@ for _command in (
     attributes_command,
     annotate_command,
     finetune_command,
-    interpolate_command,
     models_group,
     demo_command,
     benchmark_command,

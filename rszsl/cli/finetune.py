@@ -26,6 +26,13 @@ from rszsl.cli.options import TRUST_OPTION
 )
 @click.option("--lora", type=int, default=0, show_default=True, metavar="RANK", help="Train adapters of that rank.")
 @click.option("--augment/--no-augment", default=True, show_default=True, help="Change pictures as captions allow.")
+@click.option(
+    "--interpolate",
+    "share",
+    type=click.FloatRange(0, 1),
+    metavar="SHARE",
+    help="Also write OUT/interpolated: so much of the new weights, the rest of the old; it keeps open vocabulary.",
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 @TRUST_OPTION
@@ -36,6 +43,7 @@ def finetune_command(
     out: Path,
     resume: bool,
     test_split: str,
+    share: float | None,
     device: str,
     trust_pickle: bool,
     **options: Any,
@@ -46,7 +54,7 @@ def finetune_command(
     takes its share of every batch.
     """
     from rszsl.finetune.captions import read_captions
-    from rszsl.finetune.run import run, started_processes
+    from rszsl.finetune.run import interpolate_folders, run, started_processes
     from rszsl.finetune.train import HISTORY, FinetuneOptions
 
     chosen = FinetuneOptions(**options)
@@ -57,15 +65,5 @@ def finetune_command(
     say(f"{len(train)} pictures to learn from, {len(test)} to test on")
     with started_processes(device) as own:
         run(model, train, test, out, chosen, device=own, resume=resume, trust_pickle=trust_pickle, log=say)
-
-
-@click.command("interpolate")
-@click.argument("base")
-@click.argument("tuned", type=click.Path(path_type=Path))
-@click.option("--share", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Of TUNED, 0 to 1.")
-@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the model.")
-def interpolate_command(base: str, tuned: Path, share: float, out: Path) -> None:
-    """Mix the weights of BASE and TUNED, its fine-tuned self: fine-tuning loses open vocabulary, a mix keeps some."""
-    from rszsl.finetune.run import interpolate_folders
-
-    click.echo(str(interpolate_folders(base, tuned, share, out)))
+    if share is not None and int(os.environ.get("RANK", "0")) == 0:
+        say(str(interpolate_folders(model, out, share, out / "interpolated")))

@@ -1,5 +1,6 @@
 """`rszsl models`: what can be given to `--model`."""
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -74,3 +75,15 @@ def add_command(name: str, source: str, **options: Any) -> None:
     from rszsl.model.hub.inventory import add
 
     click.echo(add(name, source, **options))
+
+
+@models_group.command("interpolate")
+@click.argument("base")
+@click.argument("tuned", type=click.Path(path_type=Path))
+@click.option("--share", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Of TUNED, 0 to 1.")
+@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the model.")
+def interpolate_command(base: str, tuned: Path, share: float, out: Path) -> None:
+    """Mix the weights of BASE and TUNED, its fine-tuned self: fine-tuning loses open vocabulary, a mix keeps some."""
+    from rszsl.finetune.run import interpolate_folders
+
+    click.echo(str(interpolate_folders(base, tuned, share, out)))
