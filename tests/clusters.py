@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 TESTS = Path(__file__).resolve().parent
-START_S = 120
+START_S = 300
 
 
 class Cluster:

@@ -1,4 +1,4 @@
-"""`dask worker --preload-nanny`: workers are forked from a process that has torch imported, so a new one is there at once."""
+"""For `dask worker --preload-nanny`: workers are forked from a process that has imported torch, to start at once."""
 
 from distributed.utils import get_mp_context
 

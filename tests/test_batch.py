@@ -306,3 +306,18 @@ def test_python_api(make_raster, noise, model, tmp_path):
     result = rszsl.map_scenes([scene], "forest", out=tmp_path / "out", model=model, device="cpu")
     assert isinstance(result, rszsl.BatchResult) and result.scenes[0].output.endswith("scene.rszsl.gpkg")
     assert str(result).endswith("1 scenes = 1 done")
+
+
+def test_the_time_left_counts_scenes_that_nobody_has_opened(monkeypatch):
+    from rszsl.batch import told
+
+    now_s = iter(range(0, 1000, 10))
+    monkeypatch.setattr(told.time, "monotonic", lambda: next(now_s))
+    stream = io.StringIO()
+    progress = BatchProgress(JsonScreen(stream))
+    progress.open(4, 1, "")
+    progress.start(7, "a.tif", 100)
+    progress.advance(7, 50)
+    last = json.loads(stream.getvalue().splitlines()[-1])
+    assert last["done"] == 50 and last["total"] == 100 and last["batch"]["scenes_total"] == 4
+    assert last["batch"]["eta_s"] == pytest.approx((50 + 2 * 100) / last["batch"]["tiles_per_s"], rel=0.5)

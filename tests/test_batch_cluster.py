@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -298,8 +299,12 @@ def test_a_local_cluster_by_the_command_line(make_raster, noise, tmp_path):
         make_raster(noise(3, 200, 300, seed=i), f"s{i}.tif")
     line = [sys.executable, "-m", "rszsl", "batch", str(tmp_path / "*.tif"), "--classes", "forest", "--device", "cpu"]
     line += ["--out", str(tmp_path / "out"), "--scheduler", "local", "--workers", "1", "--progress", "json"]
+    report = tmp_path / "report.html"
+    drawn = find_spec("bokeh") is not None
+    line += ["--report", str(report)] if drawn else []
     done = subprocess.run(line, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
+    assert report.exists() == drawn
     events = [json.loads(text) for text in done.stdout.splitlines()]
     assert "dashboard: http" in events[0]["message"] and events[-1]["batch"]["scenes_done"] == 2
     assert len(list((tmp_path / "out").glob("*.gpkg"))) == 2

@@ -35,6 +35,17 @@ def test_slurm_job_script(monkeypatch):
     assert "--nanny" in worker and "export OMP_NUM_THREADS=4" in lines
 
 
+def test_a_machine_with_gpus_gets_a_process_for_each(monkeypatch):
+    from rszsl.batch.cluster import local_workers
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    made = local_workers(2)
+    assert [options["env"]["CUDA_VISIBLE_DEVICES"] for options in made.values()] == ["4", "6"]
+    assert all(options["resources"] == {"GPU": 1} and options["nthreads"] == 1 for options in made.values())
+    assert len(local_workers(8, asked=3)) == 3 and len(local_workers(0, asked=2)) == 2
+    assert all("resources" not in options for options in local_workers(0).values())
+
+
 def test_kubernetes_specification():
     pytest.importorskip("dask_kubernetes", reason="pip install 'rszsl[cluster]'")
     made = {}

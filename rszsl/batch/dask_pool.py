@@ -66,21 +66,20 @@ class DaskPool:
         self._futures[ticket] = future
         future.add_done_callback(lambda _, t=ticket: self._news.put({"ticket": t, "over": True}))
 
-    def wait(self, hear: Hear, timeout_s: float) -> None:
-        """See `Pool`.
+    def wait(self, hear: Hear, timeout_s: float) -> bool:
+        """See `Pool`; returns after each result, so that its worker gets the next unit before others are written.
 
         Raises:
             ClusterError: where the scheduler or all workers are gone.
         """
         with suppress(Empty):
-            news: dict[str, Any] = self._news.get(timeout=timeout_s)
-            while True:
-                self._pass_on(news, hear)
-                news = self._news.get_nowait()
+            while self._pass_on(self._news.get(timeout=timeout_s), hear):
+                timeout_s = 0.0
         if self._client.status != "running":
             raise self._lost()
         self._roster.check_alive()
         self._release_stranded(hear)
+        return self._news.empty()
 
     def drop(self, ticket: str, *, hung_on: str | None = None) -> None:
         """See `Pool`; a hung worker is restarted by its nanny, or refused where it has none."""
@@ -98,18 +97,18 @@ class DaskPool:
         with suppress(ValueError, OSError):
             self._client.unsubscribe_topic(self._topic)
 
-    def _pass_on(self, news: dict[str, Any], hear: Hear) -> None:
+    def _pass_on(self, news: dict[str, Any], hear: Hear) -> bool:
+        """Tell of one thing; tell the caller whether it was but an event, no result."""
         ticket = news["ticket"]
         if ticket not in self._futures:
-            return
+            return True
         if "over" in news:
             message = self._result(ticket)
             self.drop(ticket)
             hear(message)
-        elif "tiles" in news:
-            hear(Advanced(ticket, news["tiles"]))
-        else:
-            hear(Started(ticket, news["worker"]))
+            return False
+        hear(Advanced(ticket, news["tiles"]) if "tiles" in news else Started(ticket, news["worker"]))
+        return True
 
     def _release_stranded(self, hear: Hear) -> None:
         """Take back units all of whose workers are gone: a restarted worker has another address."""

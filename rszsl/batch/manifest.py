@@ -274,8 +274,9 @@ def _hold(lock: Path, manifest: Path) -> sqlite3.Connection:
 
 
 def _scene_row(row: tuple[Any, ...]) -> SceneRow:
-    about, counts = row[:7], row[7:]
-    return SceneRow(*about, None if None in counts else Counts(*counts))
+    scene, path, name, state, seconds, error, output, *counts = row
+    known = None if None in counts else Counts(*counts)
+    return SceneRow(scene, path, name, state, seconds, error, output, known)
 
 
 def _stat(path: str) -> tuple[int, int] | tuple[None, None]:

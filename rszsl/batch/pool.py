@@ -90,8 +90,12 @@ class Pool(Protocol):
         """Take a unit."""
         ...
 
-    def wait(self, hear: Hear, timeout_s: float) -> None:
-        """Tell `hear` what happened; wait for something to happen, but not longer than that."""
+    def wait(self, hear: Hear, timeout_s: float) -> bool:
+        """Tell `hear` what happened; wait for something to happen, but not longer than that.
+
+        Returns:
+            Whether all that happened has been told: only then does silence mean that a worker hangs.
+        """
         ...
 
     def drop(self, ticket: str, *, hung_on: str | None = None) -> None:
@@ -114,7 +118,7 @@ class InProcess:
         """Keep it for `wait`."""
         self._waiting.append((ticket, unit))
 
-    def wait(self, hear: Hear, timeout_s: float) -> None:
+    def wait(self, hear: Hear, timeout_s: float) -> bool:
         """Run what was submitted; a unit cannot be stopped here, so `timeout_s` is not kept."""
         from rszsl.batch.worker import run_unit
 
@@ -126,6 +130,7 @@ class InProcess:
                 hear(Failed(ticket, answer.trouble, answer.error))
             else:
                 hear(Finished(ticket, answer))
+        return False
 
     def drop(self, ticket: str, *, hung_on: str | None = None) -> None:
         """Forget it, where it has not begun."""

@@ -119,7 +119,8 @@ class Roster:
 
     def _probe(self, addresses: list[str]) -> dict[str, dict[str, Any]]:
         """Ask workers what they have, with a function that needs nothing of rszsl there."""
-        what, answers = pickle.dumps(self._brief.source), {}
+        what = pickle.dumps(self._brief.source)
+        answers: dict[str, Any] = {}
 
         def ask() -> None:
             with suppress(OSError, RuntimeError):  # a worker that went away meanwhile

@@ -70,8 +70,8 @@ class Runner:
         self._scenes = self._manifest.unfinished()
         try:
             while self._fill() or self._flights:
-                self._pool.wait(self.hear, TICK_S)
-                self._stop_hung()
+                if self._pool.wait(self.hear, TICK_S):
+                    self._stop_hung()
                 self._commit()
             self._sink.finish()
         finally:
@@ -154,6 +154,7 @@ class Runner:
 
     def _on_finished(self, flight: Flight, outcome: Outcome) -> None:
         unit, facts = flight.unit, outcome.facts
+        self._starts.pop(unit.name, None)
         if unit.strip is None and facts is not None:
             row = self._manifest.scene(unit.scene)
             self._manifest.learnt(unit.scene, facts, outcome)

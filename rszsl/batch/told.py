@@ -26,6 +26,8 @@ class Tally:
         failed: scenes that failed.
         tiles: dealt with in this run.
         planned: tiles of the scenes opened in this run.
+        opened: scenes taken up in this run.
+        unopened: scenes that are still to be taken up.
         began_s: on the monotonic clock.
     """
 
@@ -34,6 +36,8 @@ class Tally:
     failed: int = 0
     tiles: int = 0
     planned: int = 0
+    opened: int = 0
+    unopened: int = 0
     began_s: float = 0.0
 
     @property
@@ -42,13 +46,13 @@ class Tally:
         elapsed_s = time.monotonic() - self.began_s
         return self.tiles / elapsed_s if elapsed_s > 0 else 0.0
 
-    def eta_s(self, ended_before: int) -> float | None:
-        """Seconds left: by the share of scenes, where the scene in hand counts by its tiles."""
-        opened = max(1, self.ended - ended_before)
-        share = self.tiles / self.planned if self.planned else 0.0
-        ahead = (self.scenes - self.ended) * self.planned / max(opened, 1)
-        left = max(self.planned - self.tiles, ahead if share >= 1 else 0)
-        return left / self.tiles_per_s if self.tiles_per_s else None
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds left, if the scenes that nobody has opened yet are as large as the others are on the average."""
+        if not self.tiles or not self.opened:
+            return None
+        left = self.planned - self.tiles + self.unopened * self.planned / self.opened
+        return left / self.tiles_per_s
 
 
 class Screen(Protocol):
@@ -65,20 +69,17 @@ class BatchProgress:
     def __init__(self, screen: Screen) -> None:
         self._screen = screen
         self._tally = Tally(0)
-        self._ended_before = 0
         self._scenes: dict[int, tuple[str, int, int]] = {}
         self._said_s = 0.0
 
     def open(self, scenes: int, ended: int, message: str) -> None:
         """Begin a batch of which an earlier run did `ended` scenes."""
-        self._tally = Tally(scenes, ended, began_s=time.monotonic())
-        self._ended_before = ended
+        self._tally = Tally(scenes, ended, unopened=scenes - ended, began_s=time.monotonic())
         self._say("start", None, message=message)
 
     def start(self, scene: int, path: str, tiles: int) -> None:
         """A scene of `tiles` planned tiles is taken up."""
-        self._scenes[scene] = (path, 0, tiles)
-        self._tally.planned += tiles
+        self._open(scene, path, tiles)
         self._say("start", scene)
 
     def advance(self, scene: int, tiles: int) -> None:
@@ -101,7 +102,8 @@ class BatchProgress:
         self, scene: int, path: str, state: str, counts: Counts | None, output: str | None, error: str, seconds: float
     ) -> None:
         """A scene is done, partial, skipped or failed."""
-        self._scenes.setdefault(scene, (path, 0, 0))
+        if scene not in self._scenes:
+            self._open(scene, path, 0)
         self._tally.ended += 1
         self._tally.failed += state not in (DONE, SKIPPED, PARTIAL)
         if state in (DONE, PARTIAL) and counts is not None:
@@ -115,9 +117,15 @@ class BatchProgress:
         """The batch is over."""
         self._say("done", None, output=output, message=message)
 
+    def _open(self, scene: int, path: str, tiles: int) -> None:
+        self._scenes[scene] = (path, 0, tiles)
+        self._tally.planned += tiles
+        self._tally.opened += 1
+        self._tally.unopened -= 1
+
     def _say(self, event: str, scene: int | None, **more: Any) -> None:
         tally, (path, done, total) = self._tally, self._scenes.get(scene or 0, (None, 0, 0))
-        eta_s = tally.eta_s(self._ended_before)
+        eta_s = tally.eta_s
         batch = {
             "scenes_done": tally.ended,
             "scenes_total": tally.scenes,

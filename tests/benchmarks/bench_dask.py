@@ -108,9 +108,7 @@ def writer(folder: Path, scene: Path) -> dict[str, float]:
     small = plan_scene(str(scene), model.card, MapOptions(device="cpu"))
     few = label_batches(encode_tiles(small, model, options), small.sampler.tile_ids, model, job, Silent())
     start_s = time.perf_counter()
-    write_map(
-        Footing(str(scene), small.sampler.grid, small.scene.transform, small.scene.crs, {}), few, model, job, Clock()
-    )
+    write_map(small.footing, few, model, job, Clock())
     few_s = time.perf_counter() - start_s
     n, k = len(labels.tile_ids), len(few.tile_ids)
     per_tile_s = (many_s - few_s) / (n - k)
