@@ -31,6 +31,11 @@ class EpisodeSampler(Sampler[list[int]]):
         self.ways, self.shots, self.episodes, self.seed, self.rank = ways, shots, episodes, seed, rank
         self.epoch = 0
 
+    @property
+    def sampler(self) -> "EpisodeSampler":
+        """Itself: Lightning calls `set_epoch` of a batch sampler's sampler only."""
+        return self
+
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose episodes come next; Lightning calls this."""
         self.epoch = epoch

@@ -48,6 +48,11 @@ class TokenSet(Dataset[tuple[Tensor, int]]):
         return tokens[0], int(rows[0])
 
 
+def as_read(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Collate a batch of a `TokenSet`, which is read as one."""
+    return batch
+
+
 def read_tokens(tokens: NDArray[np.float16], ids: Indices) -> Tensor:
     """Read tokens of some images: float32 (n, T, D)."""
     return torch.from_numpy(np.asarray(tokens[ids], dtype="float32"))
@@ -134,7 +139,7 @@ def train_frozen(
     module = DsvaModule(heads, recipe, rows[problem.seen], list(problem.table.groups.values()), side_px=SIDE_PX)
     sampler = EpisodeSampler(truth, ways=recipe.ways, shots=recipe.shots, episodes=recipe.episodes, seed=seed)
     data = TokenSet(tokens, problem.fit, np.searchsorted(problem.seen, truth))
-    loader = DataLoader(data, batch_sampler=sampler, collate_fn=lambda batch: batch)
+    loader = DataLoader(data, batch_sampler=sampler, collate_fn=as_read)
     keeper = _ScoreKeeper(tokens, ask, rows, outputs)
     quiet_trainer(recipe.epochs, [keeper]).fit(module, loader)
     for epoch, by_output in enumerate(keeper.kept):

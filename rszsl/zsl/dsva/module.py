@@ -53,13 +53,26 @@ class DsvaModule(lightning.LightningModule):
         anchors = [heads.global_head.weight.detach().clone(), heads.prototypes.detach().clone()]
         self.anchors = anchors if self.recipe.anchor else []
         self.output = "global"
+        self.origin: dict[str, Any] = {}
+        """Seeds and hashes of what is trained on; a checkpoint of another origin is refused."""
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save which output of the heads is reported, and its anchors."""
+        """Save which output of the heads is reported, its anchors, and where it comes from."""
         checkpoint["output"], checkpoint["anchors"] = self.output, [a.cpu() for a in self.anchors]
+        checkpoint["origin"] = self.origin
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take them back."""
+        """Take them back.
+
+        Raises:
+            TrainingError: where the checkpoint is of other data or seeds.
+        """
+        if (origin := checkpoint.get("origin", self.origin)) != self.origin:
+            odd = next(key for key in {**origin, **self.origin} if origin.get(key) != self.origin.get(key))
+            raise TrainingError(
+                f"the last checkpoint has another {odd} than this training: the images or the recipe changed since; "
+                "remove its folder, or give this training another name"
+            )
         self.output, self.anchors = checkpoint["output"], checkpoint["anchors"]
 
     def forward(self, x: Tensor) -> HeadsOutput:

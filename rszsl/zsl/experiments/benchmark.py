@@ -53,17 +53,31 @@ def run_benchmark(recipe: BenchmarkRecipe, jobs: int, log: Callable[[str], None]
     Raises:
         TrainingError: where data, rows or a method are not there.
     """
+    for name, _ in recipe.methods:
+        build_method(name)  # a slip in a name is told before anything is computed
     prepare(recipe, log)
     done = {key_of(record) for record in read_records(recipe.results)}
     tasks = [task for task in _tasks(recipe) if not done.issuperset(task.keys)]
     log(f"{len(tasks)} of {len(list(_tasks(recipe)))} runs to do")
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
-        running = [pool.submit(run_task, task) for task in tasks]
-        for count, future in enumerate(as_completed(running), start=1):
-            for record in future.result():
-                _keep(recipe.results, record)
-                log(f"{count} of {len(tasks)}: {_line(record)}")
+    for count, records in enumerate(_run_all(tasks, jobs), start=1):
+        for record in records:
+            _keep(recipe.results, record)
+            log(f"{count} of {len(tasks)}: {_line(record)}")
     return len(tasks)
+
+
+def _run_all(tasks: list[Task], jobs: int) -> Iterator[list[dict[str, Any]]]:
+    """Run tasks, one alone in this process; where one fails, those that have not begun are dropped."""
+    if jobs == 1:
+        _one_thread()
+        yield from map(run_task, tasks)
+        return
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+        try:
+            yield from (future.result() for future in as_completed([pool.submit(run_task, task) for task in tasks]))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def run_task(task: Task) -> list[dict[str, Any]]:

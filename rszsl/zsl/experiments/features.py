@@ -10,9 +10,9 @@ import numpy as np
 
 from rszsl.errors import TrainingError
 from rszsl.zsl.data.folders import ImageSet, data_root
-from rszsl.zsl.data.layouts import read_folder
+from rszsl.zsl.data.layouts import read_folder, read_images
 from rszsl.zsl.experiments.protocol import Dataset
-from rszsl.zsl.experiments.recipe import BenchmarkRecipe
+from rszsl.zsl.experiments.recipe import BenchmarkRecipe, DataRecipe
 from rszsl.zsl.problem import ClassTable, Features, Floats
 
 if TYPE_CHECKING:
@@ -31,11 +31,20 @@ def prepare(recipe: BenchmarkRecipe, log: Callable[[str], None]) -> None:
 
     for data in recipe.data:
         folder = recipe.cache / data.name
-        images = read_folder(data_root() / data.name, data.name)
+        images = list_images(data)
         tower = load_clip(recipe.tower)
         features = cache_features(tower, images.paths, folder, log=log)
         for name, aligned in ((ALIGNED_FILE, True), (RAW_FILE, False)):
             derive_tokens(features, tower.float(), folder / name.format(grid=recipe.grid), recipe.grid, aligned=aligned)
+
+
+def list_images(data: DataRecipe) -> ImageSet:
+    """List the images of a data set.
+
+    Raises:
+        TrainingError: where there are none, or a published set is not whole.
+    """
+    return read_images(Path(data.source)) if data.source else read_folder(data_root() / data.name, data.name)
 
 
 @cache
@@ -45,12 +54,12 @@ def open_dataset(recipe: BenchmarkRecipe, name: str, rows: str, *, aligned: bool
     Args:
         recipe: names the caches.
         name: of the data set.
-        rows: `human`, `text` or `human+text`.
+        rows: see `class_rows`.
         aligned: tokens in the space of the embedding; else as the tower's last block gives them.
     """
     from rszsl.zsl.towers.cache import read_features
 
-    images = read_folder(data_root() / name, name)
+    images = list_images(recipe.part(name))
     kept = read_features(recipe.cache / name)
     file = (ALIGNED_FILE if aligned else RAW_FILE).format(grid=recipe.grid)
     embedding = np.asarray(kept.embeddings, dtype="float32")
@@ -95,7 +104,8 @@ def class_rows(images: ImageSet, table: str, kind: str, text_vectors: Path | Non
     Args:
         images: name the classes.
         table: which human table, by the name of its data set.
-        kind: `human`; `text`, names against a vocabulary of attributes; or `human+text`, both side by side.
+        kind: `human`; `text`, names against a vocabulary of attributes; `table:FILE.csv`, the user's own; or some of
+            them side by side, as `human+text`.
         text_vectors: table of text vectors; None: the bundled text side reads all names, and no anchors are known.
 
     Raises:
@@ -104,6 +114,7 @@ def class_rows(images: ImageSet, table: str, kind: str, text_vectors: Path | Non
     from rszsl.zsl.rows.combine import combine_rows
     from rszsl.zsl.rows.common import attribute_words
     from rszsl.zsl.rows.human import human_rows
+    from rszsl.zsl.rows.table import table_rows
     from rszsl.zsl.rows.textual import bundled_text, table_text, textual_rows
     from rszsl.zsl.rows.vocabulary import bundled_attributes
 
@@ -112,12 +123,15 @@ def class_rows(images: ImageSet, table: str, kind: str, text_vectors: Path | Non
         if part == "human":
             tables.append(human_rows(images.classes, table, data_root() / "attributes"))
             words += [attribute_words(name) for name in tables[-1].attributes]
+        elif part.startswith("table:"):
+            tables.append(table_rows(images.classes, Path(part.removeprefix("table:"))))
+            words += [attribute_words(name) for name in tables[-1].attributes]
         elif part == "text":
             vocabulary = bundled_attributes()
             text = table_text(text_vectors, phrase_encoder()) if text_vectors else bundled_text()
             tables.append(textual_rows(images.classes, vocabulary, text, ridge=TEXT_RIDGE))
             words += [attribute.phrase for attribute in vocabulary]
         else:
-            raise TrainingError(f"no class rows of kind {kind!r}; there are human, text and human+text")
+            raise TrainingError(f"no class rows of kind {kind!r}; there are human, text, table:FILE.csv, and such as human+text")
     rows = tables[0] if len(tables) == 1 else combine_rows(tables)
     return replace(rows, anchors=name_vectors(tuple(words), text_vectors)) if text_vectors else rows

@@ -179,7 +179,8 @@ def _trials(
 
 def _trial(candidate: Candidate, problem: Problem, truth: Indices, of_unseen: int) -> Trial:
     alone = candidate.scores if candidate.among_unseen is None else candidate.among_unseen
-    if not np.isfinite(alone[:, problem.unseen]).all():
+    everyone = np.concatenate([problem.seen, problem.unseen])
+    if not (np.isfinite(alone[:, problem.unseen]).all() and np.isfinite(candidate.scores[:, everyone]).all()):
         raise TrainingError(
             f"the setting {candidate.setting} gives scores that are no numbers; lower its learning rate"
         )

@@ -1,7 +1,7 @@
 """What a benchmark runs over, read from TOML."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,14 @@ class DataRecipe:
     """One data set of a benchmark.
 
     Attributes:
-        name: of its layout, which is its folder under the data root.
+        name: of its layout, which is its folder under the data root; with a `source` any name.
         splits: (seen, unseen) numbers of classes.
+        source: a folder of class folders, or a CSV `path,class`; empty: the published set under the data root.
     """
 
     name: str
     splits: tuple[tuple[int, int], ...]
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class BenchmarkRecipe:
         grid: patches a side that tokens are pooled to.
         text_vectors: table of text vectors, for class and attribute names.
         data: the data sets.
-        methods: (name of the method, kinds of rows).
+        methods: (name of the method, kinds of rows: `human`, `text`, `table:FILE.csv`, or some of them joined by `+`).
     """
 
     path: Path
@@ -47,6 +49,10 @@ class BenchmarkRecipe:
     text_vectors: Path
     data: tuple[DataRecipe, ...]
     methods: tuple[tuple[str, tuple[str, ...]], ...]
+
+    def part(self, name: str) -> DataRecipe:
+        """Give a data set by name."""
+        return next(data for data in self.data if data.name == name)
 
 
 def read_recipe(path: Path) -> BenchmarkRecipe:
@@ -61,11 +67,13 @@ def read_recipe(path: Path) -> BenchmarkRecipe:
         raise TrainingError(f"cannot read the recipe {path}: {err}") from err
     try:
         return _recipe(path, raw)
-    except (KeyError, TypeError, ValueError) as err:
+    except (AttributeError, KeyError, TypeError, ValueError) as err:
         raise TrainingError(f"the recipe {path} has a missing, unknown or wrong key: {err}") from err
 
 
 def _recipe(path: Path, raw: Mapping[str, Any]) -> BenchmarkRecipe:
+    if unknown := sorted(set(raw) - {"results", "seeds", "tower", "text_vectors", "data", "methods"}):
+        raise ValueError(f"nothing is called {unknown[0]!r}")
     tower = raw["tower"]
     return BenchmarkRecipe(
         path=path,
@@ -75,6 +83,16 @@ def _recipe(path: Path, raw: Mapping[str, Any]) -> BenchmarkRecipe:
         cache=Path(tower["cache"]),
         grid=int(tower["grid"]),
         text_vectors=Path(raw["text_vectors"]),
-        data=tuple(DataRecipe(d["name"], tuple((int(s), int(u)) for s, u in d["splits"])) for d in raw["data"]),
-        methods=tuple((str(name), tuple(str(k) for k in kinds)) for name, kinds in raw["methods"].items()),
+        data=tuple(_data(**entry) for entry in raw["data"]),
+        methods=tuple((str(name), _kinds(name, kinds)) for name, kinds in raw["methods"].items()),
     )
+
+
+def _data(name: str, splits: Sequence[tuple[int, int]], source: str = "") -> DataRecipe:
+    return DataRecipe(name, tuple((int(seen), int(unseen)) for seen, unseen in splits), source)
+
+
+def _kinds(method: str, kinds: Any) -> tuple[str, ...]:
+    if not isinstance(kinds, list) or not kinds:
+        raise ValueError(f"{method!r} needs a list of kinds of rows, as [\"human\"]")
+    return tuple(str(kind) for kind in kinds)

@@ -1,8 +1,8 @@
 """From a trained module to a model folder that `rszsl map` loads, with its figures on the test images."""
 
+import csv
 import datetime
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +49,19 @@ def finish(training: Training) -> dict[str, Any]:
     told = describe(training.tower, training.module.heads, training.module.output, table.names, table.attributes)
     (folder / TOWER_FILE).write_text(told, encoding="utf-8")
     (folder / RESULT_FILE).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    shutil.copyfile(training.log_file, folder / LOG_FILE)
+    _write_history(folder / LOG_FILE, training.history)
     calibrator, threshold = _calibrate(training, scores, rows)
     temporary = folder / "card.tmp"
     temporary.write_text(to_toml(_card(training, calibrator, threshold, result)), encoding="utf-8")
     temporary.replace(folder / CARD_FILE)
     return result
+
+
+def _write_history(file: Path, history: list[dict[str, float]]) -> None:
+    with file.open("w", newline="", encoding="utf-8") as opened:
+        writer = csv.DictWriter(opened, list(history[0]))
+        writer.writeheader()
+        writer.writerows(history)
 
 
 def _result(training: Training, scores: dict[str, Floats], rows: Floats) -> dict[str, Any]:

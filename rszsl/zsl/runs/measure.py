@@ -126,4 +126,5 @@ def encode_images(model: Model, paths: Sequence[Path], batch_size: int) -> Float
 
 def write_json(found: Measured, file: Path) -> None:
     """Write the figures."""
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(found.to_json(), indent=1) + "\n", encoding="utf-8")

@@ -20,7 +20,8 @@ SHORT_SIDE = 256 / 224
 class PixelSet(Dataset[tuple[Tensor, int]]):
     """Images with the row of each one's class.
 
-    In training a random crop, mirrored half of the time, drawn anew each time it is read; else the centre.
+    In training a random crop, mirrored half of the time; else the centre. The crops of a batch depend on nothing but
+    which images are in it, so that a resumed run sees what an unbroken one would have.
     """
 
     def __init__(self, paths: Sequence[Path], rows: NDArray[np.int64], spec: TowerSpec, *, train: bool) -> None:
@@ -30,13 +31,21 @@ class PixelSet(Dataset[tuple[Tensor, int]]):
     def __len__(self) -> int:
         return len(self.paths)
 
+    def __getitems__(self, positions: list[int]) -> list[tuple[Tensor, int]]:
+        """Read a batch."""
+        rng = np.random.default_rng(positions) if self.train else None
+        return [self._read(position, rng) for position in positions]
+
     def __getitem__(self, position: int) -> tuple[Tensor, int]:
         """Read one image: float32 (3, P, P), normalised."""
+        return self.__getitems__([position])[0]
+
+    def _read(self, position: int, rng: np.random.Generator | None) -> tuple[Tensor, int]:
         image, side = self._image(position), self.spec.input_px
         free = np.array(image.shape[:2]) - side
-        row, col = (torch.randint(int(n) + 1, ()).item() if self.train else int(n) // 2 for n in free)
+        row, col = rng.integers(free + 1) if rng else free // 2
         pixels = torch.from_numpy(image[row : row + side, col : col + side]).permute(2, 0, 1).float() / 255
-        if self.train and torch.rand(()) < 0.5:
+        if rng and rng.random() < 0.5:
             pixels = pixels.flip(2)
         mean, std = torch.tensor(self.spec.mean)[:, None, None], torch.tensor(self.spec.std)[:, None, None]
         return (pixels - mean) / std, int(self.rows[position])

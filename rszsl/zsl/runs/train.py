@@ -1,6 +1,7 @@
 """Train DSVA: Lightning runs it, validation classes choose the epoch, an interrupted run goes on."""
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -8,23 +9,24 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from rszsl.errors import TrainingError
 from rszsl.zsl.data.hashes import sha256_of
 from rszsl.zsl.dsva.episodes import EpisodeSampler
-from rszsl.zsl.dsva.frozen import TokenSet, problem_rows, read_tokens
+from rszsl.zsl.dsva.frozen import TokenSet, as_read, problem_rows, read_tokens
 from rszsl.zsl.dsva.module import DsvaModule
 from rszsl.zsl.dsva.start import start_heads
 from rszsl.zsl.problem import Features, Problem
 from rszsl.zsl.runs.pixels import PixelSet
 from rszsl.zsl.runs.prepare import Material, gather, start_tower, without_anchors
 from rszsl.zsl.runs.recipe import TrainRecipe
-from rszsl.zsl.runs.watch import MONITOR, Batches, WatchUnseen
+from rszsl.zsl.runs.watch import MONITOR, Batches, StopWhenStale, WatchUnseen
 
 Log = Callable[[str], None]
 EVAL_BATCH = 64
@@ -41,6 +43,7 @@ class Training:
         tower: the backbone; with `frozen` its tokens are kept, and the module trains heads alone.
         module: what is trained; after `run` with the weights of the best epoch.
         best_epoch: which that was, counted from 0.
+        history: what was measured after each epoch.
     """
 
     def __init__(self, recipe: TrainRecipe, log: Log) -> None:
@@ -55,14 +58,17 @@ class Training:
         self.recipe, table = without_anchors(recipe, material.table, tower)
         self.material = Material(material.images, material.classes, material.parts, table, material.truth)
         self.tower, self.log, self.best_epoch = tower, log, -1
-        self.tokens = self._frozen_tokens() if recipe.tower.frozen else None
-        self.module = self._module()
+        self.history: list[dict[str, float]] = []
+        with _explained(recipe):
+            self.tokens = self._frozen_tokens() if recipe.tower.frozen else None
+            self.module = self._module()
 
     def run(self) -> "Training":
         """Train, or go on from the last checkpoint; the module then has the weights of the best epoch.
 
         Raises:
-            TrainingError: where the loss is no number, memory is short, or the checkpoint is of another recipe.
+            TrainingError: where the loss is no number, memory is short, or the checkpoint is of another recipe or data.
+            KeyboardInterrupt: where it was interrupted; what is saved goes on from here the next time.
         """
         recipe, folder = self.recipe, self.recipe.work / self.recipe.name
         _check_same_run(folder, recipe)
@@ -70,10 +76,10 @@ class Training:
         last = ModelCheckpoint(folder, Path(LAST).stem, save_on_train_epoch_end=True, enable_version_counter=False)
         last_file = folder / LAST
         with _explained(recipe):
-            trainer = self._trainer(folder, [best, last])
+            watch = self._watch()
+            trainer = self._trainer(folder, [watch, best, last])
             trainer.fit(self.module, self._training_batches(), ckpt_path=last_file if last_file.exists() else None)
-        if trainer.interrupted:  # Lightning ends quietly; what is saved goes on from here the next time
-            raise KeyboardInterrupt
+        self.history = watch.history
         chosen = Path(best.best_model_path) if best.best_model_path else last_file
         state: dict[str, Any] = torch.load(chosen, map_location="cpu", weights_only=True)
         self.module.load_state_dict(state["state_dict"])
@@ -83,12 +89,16 @@ class Training:
 
     def batches(self, ids: NDArray[np.int64]) -> Batches:
         """Give images in order, centre crops."""
-        return DataLoader(self._data(ids, train=False), batch_size=EVAL_BATCH, num_workers=self.recipe.trainer.workers)
+        data = self._data(ids, train=False)
+        return DataLoader(data, batch_size=EVAL_BATCH, num_workers=self._workers, collate_fn=self._collate)
 
     @property
-    def log_file(self) -> Path:
-        """The CSV of what was measured after each epoch."""
-        return self.recipe.work / self.recipe.name / "log" / "metrics.csv"
+    def _workers(self) -> int:
+        return self.recipe.trainer.workers
+
+    @property
+    def _collate(self) -> Callable[..., Any] | None:
+        return None if self.tokens is None else as_read
 
     @property
     def rows(self) -> NDArray[np.float32]:
@@ -109,7 +119,13 @@ class Training:
         heads = start_heads(width, spec.prefix, spec.grid, problem.table, recipe, self._tokens_of(np.sort(some)))
         rows = problem_rows(problem, recipe)[problem.seen]
         tower = None if self.tokens is not None else self.tower
-        return DsvaModule(heads, recipe, rows, list(problem.table.groups.values()), tower, spec.input_px)
+        module = DsvaModule(heads, recipe, rows, list(problem.table.groups.values()), tower, spec.input_px)
+        module.origin = {
+            "data_sha256": self.material.images.sha256,
+            "seed": self.recipe.seed,
+            "split_seed": self.recipe.split.seed,
+        }
+        return module
 
     @torch.inference_mode()
     def _tokens_of(self, ids: NDArray[np.int64]) -> torch.Tensor:
@@ -141,25 +157,31 @@ class Training:
             self.material.truth[ids], ways=recipe.ways, shots=recipe.shots, episodes=recipe.episodes,
             seed=self.recipe.seed, rank=int(getattr(rank_zero_only, "rank", 0)),
         )  # fmt: skip
-        return DataLoader(self._data(ids, train=True), batch_sampler=sampler, num_workers=self.recipe.trainer.workers)
+        data = self._data(ids, train=True)
+        return DataLoader(data, batch_sampler=sampler, num_workers=self._workers, collate_fn=self._collate)
 
-    def _trainer(self, folder: Path, checkpoints: list[lightning.Callback]) -> lightning.Trainer:
-        part, m = self.recipe.trainer, self.material
+    def _watch(self) -> WatchUnseen:
+        m = self.material
         asked = m.parts.validation
-        watch = WatchUnseen(self.batches(asked), m.truth[asked], self.rows, m.rows_of(m.classes.validation), self.log)
-        stop = [EarlyStopping(MONITOR, patience=part.patience, mode="max", check_on_train_epoch_end=True)]
-        return lightning.Trainer(
-            max_epochs=self.recipe.dsva.epochs,
-            precision=part.precision,  # type: ignore[arg-type]
-            accelerator=part.accelerator,
-            devices=part.devices,
-            accumulate_grad_batches=part.accumulate,
-            callbacks=[watch, *checkpoints, *(stop if part.patience else [])],
-            logger=[CSVLogger(folder, "log", ""), *_tensorboard(folder)],
-            log_every_n_steps=10,
-            use_distributed_sampler=False,
-            enable_model_summary=False,
-        )
+        return WatchUnseen(self.batches(asked), m.truth[asked], self.rows, m.rows_of(m.classes.validation), self.log)
+
+    def _trainer(self, folder: Path, callbacks: list[lightning.Callback]) -> lightning.Trainer:
+        part = self.recipe.trainer
+        try:
+            return lightning.Trainer(
+                max_epochs=self.recipe.dsva.epochs,
+                precision=part.precision,  # type: ignore[arg-type]
+                accelerator=part.accelerator,
+                devices=part.devices,
+                accumulate_grad_batches=part.accumulate,
+                callbacks=[*callbacks, *([StopWhenStale(part.patience)] if part.patience else [])],
+                logger=[CSVLogger(folder, "log"), *_tensorboard(folder)],
+                log_every_n_steps=10,
+                use_distributed_sampler=False,
+                enable_model_summary=False,
+            )
+        except (MisconfigurationException, ValueError) as err:
+            raise TrainingError(f"[trainer] asks for what cannot be done here: {err}") from err
 
 
 def _tensorboard(folder: Path) -> list[TensorBoardLogger]:
@@ -180,9 +202,12 @@ def _check_same_run(folder: Path, recipe: TrainRecipe) -> None:
 
 
 @contextmanager
-def _explained(recipe: TrainRecipe) -> Any:
+def _explained(recipe: TrainRecipe) -> Iterator[None]:
     try:
         yield
+    except SystemExit as err:  # how Lightning ends where it was interrupted, deaf to any further interrupt
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        raise KeyboardInterrupt from err
     except (torch.OutOfMemoryError, MemoryError) as err:
         raise TrainingError(
             f"out of memory with {recipe.dsva.ways} x {recipe.dsva.shots} images of {recipe.tower.input_px} px: lower "

@@ -7,13 +7,21 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from rszsl.errors import TrainingError
 from rszsl.model.towers.tower import TowerSpec
 
 
 def read_rgb(path: Path) -> Image.Image:
-    """Read a whole image, RGB."""
-    with Image.open(path) as opened:
-        return opened.convert("RGB")
+    """Read a whole image, RGB.
+
+    Raises:
+        TrainingError: where it cannot be read.
+    """
+    try:
+        with Image.open(path) as opened:
+            return opened.convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as err:
+        raise TrainingError(f"cannot read the image {path}: {err}; take it away, or put a whole one there") from err
 
 
 def test_view(image: Image.Image, spec: TowerSpec) -> Tensor:
