@@ -42,6 +42,7 @@ def test_a_machine_with_gpus_gets_a_process_for_each(monkeypatch):
     made = local_workers(2)
     assert [options["env"]["CUDA_VISIBLE_DEVICES"] for options in made.values()] == ["4", "6"]
     assert all(options["resources"] == {"GPU": 1} and options["nthreads"] == 1 for options in made.values())
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     assert len(local_workers(8, asked=3)) == 3 and len(local_workers(0, asked=2)) == 2
     assert all("resources" not in options for options in local_workers(0).values())
 
