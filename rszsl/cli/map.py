@@ -15,6 +15,7 @@ from rszsl.cli.options import (
     PROGRESS_OPTIONS,
     SCENE_OPTIONS,
     TILE_OPTIONS,
+    TRUST_OPTION,
     classes_from,
     map_options,
     options_of,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 @options_of(
     CLASS_OPTIONS,
     OUTPUT_OPTIONS,
-    MODEL_OPTIONS,
+    (*MODEL_OPTIONS, TRUST_OPTION),
     SCENE_OPTIONS,
     TILE_OPTIONS,
     LABEL_OPTIONS,
