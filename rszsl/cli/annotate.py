@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from rszsl.classes import read_classes
-from rszsl.cli.options import MODEL_OPTIONS, options_of
+from rszsl.cli.options import MODEL_OPTIONS, TRUST_OPTION, options_of
 
 
 @click.command("annotate")
@@ -27,7 +27,7 @@ from rszsl.cli.options import MODEL_OPTIONS, options_of
 @click.option("--normalise", type=click.Choice(["l2", "zscore", "none"]), default="l2", show_default=True)
 @click.option("--human", type=click.Path(path_type=Path), help="Human table to compare with: CSV, or FOLDER/NAME.")
 @click.option("--overwrite", is_flag=True, help="Replace earlier results.")
-@options_of(MODEL_OPTIONS)
+@options_of((*MODEL_OPTIONS, TRUST_OPTION))
 def annotate_command(
     images: Path,
     vocabulary: Path,

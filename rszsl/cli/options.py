@@ -32,7 +32,6 @@ MODEL_OPTIONS = (
     ),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps."),
     click.option("--batch-size", type=int, default=32, show_default=True, help="Tiles that the model sees at once."),
-    TRUST_OPTION,
 )
 SCENE_OPTIONS = (
     click.option("--bands", metavar="R,G,B", help="Three bands (from 1) as red, green, blue, or one."),
