@@ -1,12 +1,12 @@
 """DSVA: losses at chance, where it looks a second time, heads, episodes, schedule, and what frozen heads learn."""
 
 import math
+from dataclasses import replace
 
 import lightning
 import numpy as np
 import pytest
 import torch
-from dataclasses import replace
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 from zsl_problems import made_problem, unseen_accuracy
@@ -185,7 +185,7 @@ def test_heads_take_the_largest_token_with_cls_as_published_and_among_patches_in
     assert torch.allclose(out.local_scores, products.amax(2))
     assert torch.allclose(out.maps.flatten(2), products[:, :, 1:])
     assert torch.allclose(out.global_scores, published.global_head(published.norm(tokens.mean(1))))
-    assert 0 <= published.prototypes.min() and published.prototypes.max() <= 2e-4
+    assert published.prototypes.min() >= 0 and published.prototypes.max() <= 2e-4
     ours = DsvaHeads(16, 8, 1, 4, centred=True)
     ours.calibrate(random_tokens(64), None)
     before = ours(tokens)

@@ -94,5 +94,5 @@ def _data(name: str, splits: Sequence[tuple[int, int]], source: str = "") -> Dat
 
 def _kinds(method: str, kinds: Any) -> tuple[str, ...]:
     if not isinstance(kinds, list) or not kinds:
-        raise ValueError(f"{method!r} needs a list of kinds of rows, as [\"human\"]")
+        raise ValueError(f'{method!r} needs a list of kinds of rows, as ["human"]')
     return tuple(str(kind) for kind in kinds)

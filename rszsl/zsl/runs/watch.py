@@ -6,9 +6,9 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
+from lightning.pytorch.callbacks import EarlyStopping
 from numpy.typing import NDArray
 from torch import Tensor
-from lightning.pytorch.callbacks import EarlyStopping
 from torch.utils.data import DataLoader
 
 from rszsl.errors import TrainingError
