@@ -43,7 +43,7 @@ def write_rows(file: Path, classes=CLASSES) -> Path:
     return file
 
 
-def write_recipe(file: Path, folder: Path, rows: Path, **parts) -> Path:
+def write_recipe(file: Path, folder: Path, rows: Path, /, **parts) -> Path:
     """Write a short training of a small vision transformer; `parts` change its tables."""
     from rszsl.zsl.runs.toml import to_toml
 

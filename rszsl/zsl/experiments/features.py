@@ -132,7 +132,8 @@ def class_rows(images: ImageSet, table: str, kind: str, text_vectors: Path | Non
             tables.append(textual_rows(images.classes, vocabulary, text, ridge=TEXT_RIDGE))
             words += [attribute.phrase for attribute in vocabulary]
         else:
-            known = "human, text, table:FILE.csv, and such as human+text"
-            raise TrainingError(f"no class rows of kind {kind!r}; there are {known}")
+            raise TrainingError(
+                f"no class rows of kind {kind!r}; there are human, text, table:FILE.csv, and such as human+text"
+            )
     rows = tables[0] if len(tables) == 1 else combine_rows(tables)
     return replace(rows, anchors=name_vectors(tuple(words), text_vectors)) if text_vectors else rows

@@ -71,8 +71,7 @@ def _attention(found: Measured, model: TrainedModel, folder: Path) -> list[Path]
         shares = found.attributes[first] * found.rows[c]
         loudest = np.argsort(-shares)[:ATTENTION_MAPS]
         shown = Image.fromarray((pixels[0].permute(1, 2, 0).cpu().numpy() * 255).round().astype("uint8"))
-        plain = re.sub(r"[^\w-]+", "_", name)
-        file = folder / f"attention_{plain}.png"
+        file = folder / f"attention_{re.sub('[^0-9A-Za-z-]+', '_', name)}.png"
         names = [model.attribute_names[k] for k in loudest]
         drawn.append(draw_attention(shown, maps[loudest], names, file, scores=shares[loudest].tolist(), title=name))
     return drawn

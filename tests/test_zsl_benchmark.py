@@ -1,0 +1,114 @@
+"""`rszsl benchmark` on a user's own folder, with a random CLIP tower and rows of one's own."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from zsl_images import CLASSES, paint_folder, write_rows
+
+from rszsl.cli import cli
+from rszsl.errors import TrainingError
+from rszsl.zsl.dsva import frozen
+from rszsl.zsl.dsva.recipe import RSZSL
+
+RECIPE = """
+results = "results"
+seeds = [1, 2]
+text_vectors = "text.npz"
+
+[tower]
+folder = "tower"
+cache = "cache"
+grid = 2
+
+[[data]]
+name = "stripes"
+source = "stripes"
+splits = [[6, 2]]
+
+[methods]
+"chance" = ["table:rows.csv"]
+"nearest row" = ["table:rows.csv", "table:rows.csv+text"]
+"eszsl" = ["table:rows.csv"]
+"dsva rszsl" = ["table:rows.csv"]
+"""
+
+
+def save_tower(folder):
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    size = {"intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "projection_dim": 16}
+    config = CLIPVisionConfig(hidden_size=32, image_size=32, patch_size=8, **size)
+    CLIPVisionModelWithProjection(config).save_pretrained(folder)
+
+
+def save_text(file):
+    """Random vectors of some names in two spaces, as the table of real ones has them."""
+    rng = np.random.default_rng(0)
+    names = np.array([*CLASSES, *(f"thing {chr(97 + i)}" for i in range(12))])
+    vectors = rng.normal(size=(len(names), 512)).astype("float32")
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    known = rng.normal(size=(12, 16)).astype("float32")
+    np.savez(file, names=names, b32_ensemble=vectors, coco=names[-12:], coco_b16=known)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Everything that the recipe names, in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RSZSL_DATA", raising=False)
+    paint_folder(tmp_path / "stripes")
+    write_rows(tmp_path / "rows.csv")
+    save_tower(tmp_path / "tower")
+    save_text(tmp_path / "text.npz")
+    (tmp_path / "recipe.toml").write_text(RECIPE)
+    (tmp_path / "page.md").write_text("# Results\n<!-- results:results -->\n<!-- /results -->\n")
+    return tmp_path
+
+
+def short_dsva():
+    recipe = replace(RSZSL, ways=3, shots=2, epochs=1, heads_epochs=1, episodes=2)
+    return (frozen.FrozenDsva("dsva rszsl", recipe, (0.1,), name_weights=(0.0, 1.0)),)
+
+
+def test_a_benchmark_of_ones_own_images(folder, monkeypatch):
+    monkeypatch.setattr(frozen, "frozen_methods", short_dsva)
+
+    def run():
+        result = CliRunner().invoke(cli, ["benchmark", "recipe.toml", "--table", "page.md"], catch_exceptions=False)
+        assert result.exit_code == 0
+        return result.output
+
+    assert "10 of 10 runs to do" in run()
+    (file,) = (folder / "results").glob("*.json")
+    assert file.name == "stripes-6-2.json"
+    records = json.loads(file.read_text())
+    assert len(records) == 14  # DSVA makes three rows of the table
+    for record in records:
+        assert 0 <= record["accuracy"] <= record["oracle_accuracy"] <= 1
+        assert record["harmonic"] <= record["oracle_harmonic"]
+        assert record["rows_record"]["provider"] in ("table", "table+text")
+        assert len(record["data_sha256"]) == 64
+        assert record["command"] == "rszsl benchmark recipe.toml"
+    best = {r["accuracy"] for r in records if r["method"] == "nearest row" and r["rows"] == "table:rows.csv"}
+    assert max(best) > 0.5  # even a random tower sees colours
+    page = (folder / "page.md").read_text()
+    assert "### STRIPES 6/2" in page
+    assert page.count("| dsva rszsl") == 3
+    before = file.read_bytes()
+    assert "0 of 10 runs to do" in run()
+    assert file.read_bytes() == before
+    write = [record for record in records if record["method"] != "eszsl"]
+    file.write_text(json.dumps(write))
+    assert "2 of 10 runs to do" in run()
+    assert len(json.loads(file.read_text())) == 14
+
+
+def test_a_slip_in_a_method_is_told_before_anything_is_computed(folder):
+    (folder / "recipe.toml").write_text(RECIPE.replace('"eszsl"', '"eszls"'))
+    result = CliRunner().invoke(cli, ["benchmark", "recipe.toml"])
+    assert isinstance(result.exception, TrainingError)
+    assert "no method 'eszls'" in str(result.exception)
+    assert not (folder / "cache").exists()
