@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import lightning
 import numpy as np
@@ -48,7 +49,7 @@ class TokenSet(Dataset[tuple[Tensor, int]]):
         return tokens[0], int(rows[0])
 
 
-def as_read(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def as_read(batch: Any) -> Any:
     """Collate a batch of a `TokenSet`, which is read as one."""
     return batch
 
