@@ -54,7 +54,8 @@ def painted(blocks, side=16):
 class ColourSource:
     """Where a worker finds `ColourModel`; some colours of a tile make its worker misbehave, as a bad scene would.
 
-    Magenta kills the process, cyan hangs it: always, or, with `once` (a folder), the first time only.
+    Magenta kills the process, cyan hangs it: always, or, with `once` (a folder), the first time only. Workers keep a
+    model by its digest, so a mood that they have not met needs a digest of its own.
     """
 
     digest: str = "colours"
@@ -66,6 +67,9 @@ class ColourSource:
 
     def found(self):
         return self.digest
+
+
+SLOW = ColourSource(digest="slow colours", slow_s=0.1)
 
 
 class MoodyModel(ColourModel):

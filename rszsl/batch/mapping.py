@@ -4,12 +4,13 @@ import hashlib
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from rszsl.batch.checkpoint import checkpoint_of, name_of
 from rszsl.batch.environment import travelling
 from rszsl.batch.manifest import MANIFEST_NAME, Manifest
 from rszsl.batch.options import BatchOptions
@@ -22,13 +23,13 @@ from rszsl.batch.sink import Dataset, FilePerScene, OneFile, Sink
 from rszsl.batch.spool import Spool
 from rszsl.batch.told import BatchProgress, Quiet
 from rszsl.batch.work import Brief, ModelSource
-from rszsl.batch.worker import Checkpoint, card_digest, model_of
+from rszsl.batch.worker import model_of
 from rszsl.classes import ClassName, as_classes
 from rszsl.errors import AoiError, BatchError, OptionError, OutputError
 from rszsl.model.bundle import Model
-from rszsl.model.card import CARD_FILE, read_card
-from rszsl.model.checkpoint import find_model
+from rszsl.model.override import Overrides, read_overrides
 from rszsl.options import MapOptions
+from rszsl.pipeline.labelling import Job
 from rszsl.pipeline.mapping import make_job
 from rszsl.scene.fingerprint import file_fingerprint
 
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
     from distributed import Client
 
 WORK_NAME = ".rszsl-work"
-FREE = ("model", "device", "batch_size", "overwrite", "cache", "aoi")
-"""Options that may differ when a batch goes on: results do not depend on them, or (model, aoi) on their content."""
+FREE = ("model", "device", "batch_size", "overwrite", "cache", "trust_pickle", "aoi", "attributes")
+"""Options that may differ when a batch goes on: results depend on none of them, or on what is in the file."""
 
 
 def map_scenes(
@@ -74,29 +75,17 @@ def map_scenes(
 
     Raises:
         RszslError: where the batch cannot begin or go on; scenes that fail do not raise, see `BatchResult.failed`.
+            An `OptionError` for `refine`, `examples` and `cache`, which are of one scene.
     """
-    if isinstance(model, str):
-        options["model"] = model
-    elif model is not None:
-        options["model"] = str(model.card.path.parent)
+    if model is not None:
+        options["model"] = model if isinstance(model, str) else name_of(model)
     chosen = MapOptions(**options)
     extra = BatchOptions(merge=merge, strip_tiles=strip_tiles, retries=retries, timeout_s=timeout_s)
     listed = expand([str(s) for s in ([scenes] if isinstance(scenes, str | Path) else scenes)], asset)
-    source = checkpoint_of(chosen.model)
+    source = checkpoint_of(chosen.model, trust_pickle=chosen.trust_pickle)
     return run_batch(
         listed, as_classes(classes), Path(out), source, chosen, extra, client, progress or BatchProgress(Quiet())
     )
-
-
-def checkpoint_of(name: str) -> Checkpoint:
-    """Name a model for workers: by its path where it is a folder, else by name.
-
-    Raises:
-        ModelError: where there is none.
-    """
-    card = read_card(find_model(name) / CARD_FILE)
-    folder = Path(name)
-    return Checkpoint(str(folder.resolve()) if (folder / CARD_FILE).is_file() else name, card_digest(card))
 
 
 def run_batch(
@@ -116,17 +105,24 @@ def run_batch(
     """
     _check_options(options, extra)
     model = model_of(source, options.device if client is None else "cpu")
+    read = read_overrides(options.attributes, model.attribute_names) if options.attributes else None
+    job = make_job(model, classes, out, options, own=read)
+    own = read.of(classes) if read else None
     _make_folder(out)
-    manifest = Manifest(out / MANIFEST_NAME, _identity(source, classes, options, extra), overwrite=options.overwrite)
+    manifest = Manifest(
+        out / MANIFEST_NAME, _identity(source, own, classes, options, extra), overwrite=options.overwrite
+    )
     try:
         work = out / WORK_NAME
         if options.overwrite:
             shutil.rmtree(work, ignore_errors=True)
-        sink = _sink(out, work / "results", model, classes, options, extra, manifest)
+        sink = _sink(out, work / "results", model, job, extra, manifest)
         _list_scenes(manifest, scenes, sink, overwrite=options.overwrite)
-        brief = Brief(uuid4().hex[:8], source, classes, options, extra.strip_tiles, version("rszsl"), travelling())
+        brief = _brief(source, own, classes, options, extra)
         with _pool(client, brief, progress) as pool:
             progress.open(manifest.count(), manifest.count(DONE, SKIPPED, LABELLED), _opening(out, client))
+            for warning in job.warnings:
+                progress.warn(warning)
             Runner(manifest, pool, sink, Spool(work / "strips"), progress, brief.batch, extra).run()
         result = BatchResult(out, tuple(manifest.scenes()))
     finally:
@@ -136,6 +132,16 @@ def run_batch(
 
 
 def _check_options(options: MapOptions, extra: BatchOptions) -> None:
+    if options.refine:
+        raise OptionError(
+            "--refine needs all tiles of a scene at once, and a batch cuts scenes into strips; map such scenes with "
+            "rszsl map --refine, one by one"
+        )
+    if options.examples is not None:
+        raise OptionError(
+            f"--examples {options.examples} is for one scene at a time; map with rszsl map --examples, or put rows of "
+            "your own into --attributes"
+        )
     if options.cache is not None:
         raise OptionError(f"--cache {options.cache} is for one scene; a batch keeps none")
     if extra.merge and options.format != "gpkg":
@@ -149,8 +155,16 @@ def _make_folder(out: Path) -> None:
         raise OutputError(f"cannot make the folder {out}: {err.strerror}; name another --out") from err
 
 
+def _brief(
+    source: ModelSource, own: Overrides | None, classes: tuple[ClassName, ...], options: MapOptions, extra: BatchOptions
+) -> Brief:
+    """What workers, which have another working directory, need to know."""
+    there = replace(options, aoi=Path(options.aoi).resolve()) if options.aoi else options
+    return Brief(uuid4().hex[:8], source, classes, there, extra.strip_tiles, version("rszsl"), own, travelling())
+
+
 def _identity(
-    source: ModelSource, classes: tuple[ClassName, ...], options: MapOptions, extra: BatchOptions
+    source: ModelSource, own: Overrides | None, classes: tuple[ClassName, ...], options: MapOptions, extra: BatchOptions
 ) -> dict[str, Any]:
     """What must not change when a batch goes on."""
     fixed = {f"options.{k}": v for k, v in options.to_record().items() if k not in FREE}
@@ -160,6 +174,7 @@ def _identity(
         "classes": [asdict(c) for c in classes],
         "merge": extra.merge,
         "aoi": _digest(options.aoi) if options.aoi else None,
+        "attributes": own.digest if own else None,
         **fixed,
     }
 
@@ -173,14 +188,10 @@ def _digest(path: Path) -> str:
         ) from err
 
 
-def _sink(
-    out: Path, stashes: Path, model: Model, classes: tuple[ClassName, ...], options: MapOptions, extra: BatchOptions,
-    manifest: Manifest,
-) -> Sink:  # fmt: skip
-    job = make_job(model, classes, out, options)
+def _sink(out: Path, stashes: Path, model: Model, job: Job, extra: BatchOptions, manifest: Manifest) -> Sink:
     if extra.merge:
         return OneFile(out, stashes, model, job, manifest)
-    if options.format == "parquet":
+    if job.format_name == "parquet":
         return Dataset(out, stashes, model, job, manifest)
     return FilePerScene(out, model, job)
 

@@ -11,6 +11,7 @@ from rszsl.classes import ClassName
 from rszsl.errors import ClusterError
 from rszsl.labels.assign import Status
 from rszsl.labels.collect import STATUSES, SceneLabels
+from rszsl.model.override import Overrides
 from rszsl.options import MapOptions
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Brief:
         options: how scenes are read, tiled and labelled.
         strip_tiles: about how many tiles make a strip; None leaves it to the worker's device.
         version: of rszsl; a worker of another one refuses.
+        own_rows: the user's own rows of classes; they stand in a file that workers may not see.
         environment: GDAL's and credentials' variables; never shown.
     """
 
@@ -62,6 +64,7 @@ class Brief:
     options: MapOptions
     strip_tiles: int | None
     version: str
+    own_rows: Overrides | None = field(default=None, repr=False, hash=False, compare=False)
     environment: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False, compare=False)
 
 

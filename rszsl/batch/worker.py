@@ -1,12 +1,11 @@
 """What runs on a worker: the model is loaded once and kept, the scene is opened by path, labels go back."""
 
 import hashlib
-import json
 import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -17,8 +16,6 @@ from rszsl.batch.exchange import pack
 from rszsl.batch.work import Brief, ModelSource, Outcome, SceneFacts, UnfitWorkerError, Unit, cut_rows
 from rszsl.errors import ModelError
 from rszsl.model.bundle import Model
-from rszsl.model.card import CARD_FILE, ModelCard, read_card
-from rszsl.model.checkpoint import check_files, find_model, load_model
 from rszsl.output.cache import CacheKey
 from rszsl.pipeline.encoding import encode_tiles
 from rszsl.pipeline.labelling import Job, label_batches
@@ -34,40 +31,6 @@ STRIP_TILES_CPU, STRIP_TILES_GPU = 256, 4096
 OPEN_SCENES = 4
 _models: dict[tuple[str, str], Model] = {}
 _loading = threading.Lock()
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """A model folder or bundled model by name, and what it must be."""
-
-    name: str
-    digest: str
-
-    def load(self, device: str) -> Model:
-        """Load it.
-
-        Raises:
-            ModelError: where it cannot be loaded, or is another one.
-        """
-        model = load_model(self.name, device=device)
-        if (found := card_digest(model.card)) != self.digest:
-            raise ModelError(f"{model.card.path.parent} is another model: {found[:12]}…, wanted {self.digest[:12]}…")
-        return model
-
-    def found(self) -> str:
-        """Digest of what lies under the name here, after a check of its files.
-
-        Raises:
-            ModelError: where there is none, or it is damaged.
-        """
-        card = read_card(find_model(self.name) / CARD_FILE)
-        check_files(card)
-        return card_digest(card)
-
-
-def card_digest(card: ModelCard) -> str:
-    """Hash everything that a card says: the sha256 of each file, calibrator, input."""
-    return hashlib.sha256(json.dumps(card.raw, sort_keys=True).encode()).hexdigest()
 
 
 def model_of(source: ModelSource, device: str) -> Model:
@@ -136,7 +99,7 @@ def _opened(brief: Brief, path: str) -> tuple[ScenePlan, CacheKey]:
 
 @lru_cache(maxsize=OPEN_SCENES)
 def _job(brief: Brief) -> Job:
-    return make_job(_fitting_model(brief), brief.classes, Path(), brief.options)
+    return make_job(_fitting_model(brief), brief.classes, Path(), brief.options, own=brief.own_rows)
 
 
 def _facts(plan: ScenePlan, key: CacheKey, strip_tiles: int) -> SceneFacts:

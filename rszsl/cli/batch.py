@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rszsl.cli.options import (
+    ATTRIBUTE_OPTIONS,
     BATCH_OPTIONS,
     CLASS_OPTIONS,
     LABEL_OPTIONS,
@@ -14,6 +15,7 @@ from rszsl.cli.options import (
     PROGRESS_OPTIONS,
     SCENE_OPTIONS,
     TILE_OPTIONS,
+    TRUST_OPTION,
     classes_from,
     options_of,
     parse_bands,
@@ -37,13 +39,14 @@ OUT_OPTION = (
 @click.argument("scenes", metavar="SCENES...", nargs=-1, required=True)
 @options_of(
     CLASS_OPTIONS,
+    ATTRIBUTE_OPTIONS,
     OUT_OPTION,
     OUTPUT_OPTIONS[2:],
     BATCH_OPTIONS,
-    MODEL_OPTIONS,
+    (*MODEL_OPTIONS, TRUST_OPTION),
     SCENE_OPTIONS,
     TILE_OPTIONS,
-    LABEL_OPTIONS,
+    LABEL_OPTIONS[:1],
     PROGRESS_OPTIONS,
 )
 @click.pass_context

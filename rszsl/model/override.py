@@ -1,9 +1,10 @@
 """Attribute rows that the user wrote: a CSV that overrides what names mean to the model."""
 
 import csv
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -40,6 +41,17 @@ class Overrides:
         if all(self.row_of(item) is None for item in classes):
             asked = ", ".join(item.name for item in classes)
             raise ClassListError(f"{self.path} has rows for {', '.join(self.rows)}, none for {asked}")
+
+    @property
+    def digest(self) -> str:
+        """Hash of the rows, in hexadecimal; where they were read from does not matter."""
+        rows = sorted((key, row.tobytes()) for key, row in self.rows.items())
+        return hashlib.sha256(b"".join(key.encode() + b"\0" + row for key, row in rows)).hexdigest()
+
+    def of(self, classes: Sequence[ClassName]) -> "Overrides":
+        """Keep the rows of these classes."""
+        asked = {class_key(phrase) for item in classes for phrase in item.phrases}
+        return replace(self, rows={key: row for key, row in self.rows.items() if key in asked})
 
 
 def read_overrides(path: Path, attribute_names: Sequence[str]) -> Overrides:

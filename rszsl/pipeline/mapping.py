@@ -9,6 +9,7 @@ from rszsl.classes import ClassName, as_classes
 from rszsl.labels.examples import evidence
 from rszsl.model.bundle import Model
 from rszsl.model.checkpoint import load_model
+from rszsl.model.override import Overrides
 from rszsl.options import MapOptions
 from rszsl.output.writer import check_output
 from rszsl.pipeline.encoding import encode_with_cache
@@ -82,15 +83,28 @@ def loaded_model(model: str | Model | None, default: str, options: MapOptions) -
 
 
 def make_job(
-    model: Model, classes: tuple[ClassName, ...], path: Path, options: MapOptions, learnt: Learnt | None = None
+    model: Model,
+    classes: tuple[ClassName, ...],
+    path: Path,
+    options: MapOptions,
+    learnt: Learnt | None = None,
+    own: Overrides | None = None,
 ) -> Job:
     """Fill in what the options leave to the model, and what the examples taught.
+
+    Args:
+        model: reads the names.
+        classes: to be found.
+        path: the output.
+        options: of the run.
+        learnt: from examples.
+        own: what `options.attributes` holds, where it was read before.
 
     Raises:
         ClassListError: as `find_meaning`.
         ExamplesError: as `find_meaning`.
     """
-    meaning = find_meaning(model, classes, learnt, options.attributes)
+    meaning = find_meaning(model, classes, learnt, own or options.attributes)
     given = options.min_confidence
     threshold = model.min_confidence if given is None else given
     filled = options.to_record() | {"min_confidence": threshold, "device": model.device}

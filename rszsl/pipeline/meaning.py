@@ -40,7 +40,7 @@ class Meaning:
 
 
 def find_meaning(
-    model: Model, classes: Sequence[ClassName], learnt: Learnt | None = None, attributes: Path | None = None
+    model: Model, classes: Sequence[ClassName], learnt: Learnt | None = None, attributes: Path | Overrides | None = None
 ) -> Meaning:
     """Give each class its row: from its name or the user's own row for it, from its examples, or from both.
 
@@ -48,7 +48,7 @@ def find_meaning(
         model: reads the names.
         classes: the user's list; empty takes the classes of the examples.
         learnt: what the examples taught, if there are any.
-        attributes: CSV of rows that override names, if there is one.
+        attributes: rows that override names, or the CSV that holds them, if there are any.
 
     Raises:
         ClassListError: for a name that cannot be read and has no example, or where there is neither a list nor an
@@ -58,7 +58,8 @@ def find_meaning(
     listed = tuple(classes) if classes else _classes_of(learnt)
     shown = [_examples_of(item, learnt) for item in listed]
     ignored = _unasked(listed, learnt)
-    own = read_overrides(attributes, model.attribute_names) if attributes else None
+    at_hand = isinstance(attributes, Overrides | None)
+    own = attributes if at_hand else read_overrides(attributes, model.attribute_names)
     if own is not None:
         own.check_used(listed)
     rows = [_one_class(model, item, examples, own) for item, examples in zip(listed, shown, strict=True)]

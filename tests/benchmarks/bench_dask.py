@@ -22,8 +22,8 @@ from clusters import Cluster
 from rasterio.transform import from_origin
 
 import rszsl
+from rszsl.batch.checkpoint import checkpoint_of
 from rszsl.batch.exchange import pack
-from rszsl.batch.mapping import checkpoint_of
 from rszsl.batch.worker import model_of
 from rszsl.classes import as_classes
 from rszsl.options import MapOptions
