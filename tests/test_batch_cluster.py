@@ -11,24 +11,28 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
+import geopandas as gpd
+import numpy as np
 import psutil
 import pytest
+import shapely
 from batches import CLASSES, check_same, mapped_alone, rows, run, tables, write_scene
 from clusters import Cluster, end
 from fakes import SLOW, ColourSource
+from hub_models import save_clip
 
 import rszsl
 from rszsl.batch import worker
 from rszsl.batch.told import BatchProgress, Quiet
 
 pytestmark = pytest.mark.slow
-SCENES, KILLS = 200, 20
+SCENES, FEW, KILLS = 200, 20, 20
 TESTS = Path(__file__).resolve().parent
 
 
 @pytest.fixture(scope="module")
-def cluster():
-    with Cluster(workers=2) as both:
+def cluster(tmp_path_factory):
+    with Cluster(workers=2, environment={"RSZSL_HOME": str(tmp_path_factory.mktemp("home"))}) as both:
         yield both
 
 
@@ -39,19 +43,21 @@ def client(cluster):
 
 
 @pytest.fixture(scope="module")
-def many(tmp_path_factory):
-    """Small scenes and a large one, each also mapped alone."""
-    folder = tmp_path_factory.mktemp("many")
-    scenes = [write_scene(folder / f"s{i:03d}.tif", 1 + i % 3, 2, seed=i) for i in range(SCENES)]
+def few(tmp_path_factory):
+    """Twenty small scenes and a large one, each also mapped alone."""
+    folder = tmp_path_factory.mktemp("few")
+    scenes = [write_scene(folder / f"s{i:03d}.tif", 1 + i % 3, 2, seed=i) for i in range(FEW)]
     scenes.append(write_scene(folder / "a_giant.tif", 60, 20, seed=999))
     return scenes, mapped_alone(scenes, tmp_path_factory.mktemp("alone") / "maps")
 
 
 @pytest.fixture(scope="module")
-def few(many):
-    """The large scene and twenty small ones."""
-    scenes, alone = many
-    return [*scenes[:20], scenes[-1]], {s.stem: alone[s.stem] for s in [*scenes[:20], scenes[-1]]}
+def many(few, tmp_path_factory):
+    """The same, and further small scenes."""
+    scenes, alone = few
+    folder = tmp_path_factory.mktemp("many")
+    more = [write_scene(folder / f"s{i:03d}.tif", 1 + i % 3, 2, seed=i) for i in range(FEW, SCENES)]
+    return [*more, *scenes], alone | mapped_alone(more, tmp_path_factory.mktemp("alone") / "maps")
 
 
 class Notes(BatchProgress):
@@ -72,6 +78,35 @@ def test_two_hundred_scenes_and_a_large_one(client, many, tmp_path):
     check_same(tmp_path / "out", alone)
     workers = rows(result.manifest, "SELECT worker FROM strips WHERE scene = 201 GROUP BY worker")
     assert len(workers) == 2  # the large scene was shared
+
+
+def test_own_rows_and_an_outline_travel_to_workers_of_another_folder(client, tmp_path, monkeypatch):
+    scene = write_scene(tmp_path / "s.tif", 14, 11)
+    Path(tmp_path / "own.csv").write_text("class,bluish,greenish\nred,1,\n")
+    corner = shapely.Polygon([(500_000, 5_299_800), (500_150, 5_299_800), (500_000, 5_300_000)])
+    gpd.GeoDataFrame(geometry=[corner], crs=32632).to_file(tmp_path / "aoi.gpkg")
+    monkeypatch.chdir(tmp_path)
+    given = {"attributes": Path("own.csv"), "aoi": Path("aoi.gpkg")}
+    single = mapped_alone([scene], tmp_path / "alone", **given)
+    result = run([scene], tmp_path / "out", client=client, extra={"strip_tiles": 20}, **given)
+    assert result.clean and tables(result.scenes[0].output) == tables(single["s"])
+    assert 20 < result.counts.planned < 14 * 11
+    assert all("tcp" in worker for (worker,) in rows(result.manifest, "SELECT worker FROM strips"))
+
+
+def test_a_model_from_elsewhere_is_loaded_by_workers(client, make_raster, noise, tmp_path, monkeypatch):
+    """Named by a path of the client's folder, its weights a pickle."""
+    pytest.importorskip("transformers", reason="the extra `hub` is not installed")
+    monkeypatch.setenv("RSZSL_HOME", str(tmp_path / "home"))
+    scene, folder = make_raster(noise(3, 500, 700)), save_clip(tmp_path / "clip", pickle=True)
+    monkeypatch.chdir(folder.parent)
+    given = {"model": "clip", "trust_pickle": True, "device": "cpu", "overlap": 0.5}
+    single = rszsl.map_scene(scene, "forest,river", output=tmp_path / "single.gpkg", **given)
+    result = rszsl.map_scenes([scene], "forest,river", out=tmp_path / "out", client=client, strip_tiles=5, **given)
+    assert result.clean
+    mine = gpd.read_file(result.scenes[0].output, layer="tiles")
+    assert mine.geometry.equals(single.tiles.geometry) and mine["class"].equals(single.tiles["class"])
+    np.testing.assert_allclose(mine["confidence"], single.tiles["confidence"], atol=1e-4)
 
 
 def worker_pids(cluster):

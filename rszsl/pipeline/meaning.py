@@ -58,8 +58,7 @@ def find_meaning(
     listed = tuple(classes) if classes else _classes_of(learnt)
     shown = [_examples_of(item, learnt) for item in listed]
     ignored = _unasked(listed, learnt)
-    at_hand = isinstance(attributes, Overrides | None)
-    own = attributes if at_hand else read_overrides(attributes, model.attribute_names)
+    own = read_overrides(attributes, model.attribute_names) if isinstance(attributes, Path) else attributes
     if own is not None:
         own.check_used(listed)
     rows = [_one_class(model, item, examples, own) for item, examples in zip(listed, shown, strict=True)]

@@ -2,24 +2,24 @@
 
     OMP_NUM_THREADS=1 PYTHONPATH=tests python tests/benchmarks/bench_dask.py
 
-Writes JSON: seconds in process, over Dask with one worker and with two (each the best of `--repeats`), overhead and
-speed-up, bytes a tile, tasks a second for empty units, and what the writer takes a scene and a tile.
+Writes JSON: seconds and CPU seconds in process, over Dask with one worker and with two (each the best of `--repeats`),
+overhead and speed-up, bytes a tile, tasks a second for empty units, and what the writer takes a scene and a tile. CPU
+seconds, which other programs disturb less, are of all processes: client, scheduler, nannies, workers.
 """
 
 import argparse
-import json
 import os
-import platform
-import sys
 import tempfile
 import time
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import psutil
 import rasterio
 from clusters import Cluster
 from rasterio.transform import from_origin
+from record import write_record
 
 import rszsl
 from rszsl.batch.checkpoint import checkpoint_of
@@ -52,39 +52,61 @@ def write_scenes(folder: Path, scenes: int, rows: int, cols: int) -> list[Path]:
     return paths
 
 
-def seconds_of(scenes: list[Path], out: Path, client=None) -> float:
-    """One batch from the call to the last file."""
-    start_s = time.perf_counter()
+def measure(scenes: list[Path], out: Path, cluster: Cluster | None = None, client=None) -> tuple[float, float]:
+    """One batch from the call to the last file: seconds, and CPU seconds of all processes that have a part in it."""
+    cpu_s, start_s = cpu_seconds(cluster), time.perf_counter()
     result = rszsl.map_scenes(scenes, CLASSES, out=out, client=client, device="cpu")
     assert result.clean
-    return time.perf_counter() - start_s
+    return time.perf_counter() - start_s, cpu_seconds(cluster) - cpu_s
+
+
+def cpu_seconds(cluster: Cluster | None) -> float:
+    """CPU seconds so far of this process, and of a cluster's scheduler, nannies and workers."""
+    roots = [psutil.Process(process.pid) for process in cluster.processes] if cluster else []
+    family = [psutil.Process(), *roots, *(child for root in roots for child in root.children(recursive=True))]
+    return sum(sum(process.cpu_times()[:2]) for process in family)
 
 
 def warm(client) -> None:
-    """Load the model on every worker, outside the measurement."""
+    """Load the model on every worker and let it see a tile, outside the measurement."""
     source = checkpoint_of(MapOptions().model)
-    client.run(lambda: bool(model_of(source, "cpu")))
+
+    def see() -> int:
+        model = model_of(source, "cpu")
+        return len(model.encode(np.zeros((1, 3, model.card.input_px, model.card.input_px), dtype="float32")).attributes)
+
+    client.run(see)
 
 
 def compare(folder: Path, scenes: list[Path], repeats: int) -> dict[str, float]:
-    """In process, one worker, two workers, in turn, so that a busy moment meets all of them."""
+    """In process, one worker, two workers, in turn, so that a busy moment meets all of them; the best of each."""
     import torch
 
     torch.set_num_threads(1)
-    best = {"in_process_s": np.inf, "one_worker_s": np.inf, "two_workers_s": np.inf}
-    seconds_of(scenes[:1], folder / "warm")
+    best = dict.fromkeys(("in_process", "one_worker", "two_workers"), (np.inf, np.inf))
+    measure(scenes[:1], folder / "warm")
     with Cluster(workers=1) as one, Cluster(workers=2) as two, one.client(1) as first, two.client(2) as second:
-        warm(first)
-        warm(second)
+        for name, where in (("one", (one, first)), ("two", (two, second))):
+            warm(where[1])
+            measure(scenes[:2], folder / f"warm_{name}", *where)
         for turn in range(repeats):
-            for name, client in (("in_process_s", None), ("one_worker_s", first), ("two_workers_s", second)):
-                best[name] = min(best[name], seconds_of(scenes, folder / f"{name}{turn}", client))
+            for name, where in (("in_process", ()), ("one_worker", (one, first)), ("two_workers", (two, second))):
+                found = measure(scenes, folder / f"{name}{turn}", *where)
+                best[name] = tuple(map(min, best[name], found))
         tasks_per_s = rate_of_tasks(first)
-    return {k: round(v, 3) for k, v in best.items()} | {
-        "overhead_of_dask": round(best["one_worker_s"] / best["in_process_s"] - 1, 4),
-        "speed_up_of_two": round(best["one_worker_s"] / best["two_workers_s"], 3),
-        "tasks_per_s": round(tasks_per_s),
-    }
+    seconds = {f"{name}_s": round(wall_s, 3) for name, (wall_s, _) in best.items()}
+    cpu = {f"{name}_cpu_s": round(cpu_s, 3) for name, (_, cpu_s) in best.items()}
+    here, alone, both = best.values()
+    return (
+        seconds
+        | cpu
+        | {
+            "overhead_of_dask": round(alone[0] / here[0] - 1, 4),
+            "overhead_of_dask_cpu": round(alone[1] / here[1] - 1, 4),
+            "speed_up_of_two": round(alone[0] / both[0], 3),
+            "tasks_per_s": round(tasks_per_s),
+        }
+    )
 
 
 def rate_of_tasks(client, tasks: int = 500) -> float:
@@ -122,29 +144,24 @@ def writer(folder: Path, scene: Path) -> dict[str, float]:
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("docs/benchmarks/dask.json"))
+    parser.add_argument("--name", default="dask", help="Of the record in docs/benchmarks.")
     parser.add_argument("--scenes", type=int, default=8)
     parser.add_argument("--rows", type=int, default=16, help="Tile rows of a scene.")
     parser.add_argument("--cols", type=int, default=16, help="Tile columns of a scene.")
     parser.add_argument("--repeats", type=int, default=3)
     given = parser.parse_args()
+    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         scenes = write_scenes(folder, given.scenes, given.rows, given.cols)
         (folder / "writer").mkdir()
         small = write_scenes(folder / "writer", 1, 6, 6)[0]
         found = compare(folder, scenes, given.repeats) | writer(folder / "writer", small)
-    tiles = given.scenes * given.rows * given.cols
-    machine = {
-        "machine": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "load": os.getloadavg()[0],
-    }
-    versions = {name: version(name) for name in ("rszsl", "distributed", "torch")}
-    record = {"command": " ".join(sys.argv), "scenes": given.scenes, "tiles": tiles, **found, **machine, **versions}
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(record, indent=1))
+    write_record(
+        given.name, found, seed=0, load_1min_at_start=round(load, 1), repeats=given.repeats, scenes=given.scenes,
+        tiles=given.scenes * given.rows * given.cols, distributed=version("distributed"), torch=version("torch"),
+        what="noise; the model single-threaded; best of repeats; the machine may have been busy: see load_1min",
+    )  # fmt: skip
 
 
 if __name__ == "__main__":
