@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from zsl_images import CLASSES, paint_folder, write_rows
 
@@ -40,6 +41,7 @@ def save_tower(folder):
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
     size = {"intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "projection_dim": 16}
+    torch.manual_seed(1)
     config = CLIPVisionConfig(hidden_size=32, image_size=32, patch_size=8, **size)
     CLIPVisionModelWithProjection(config).save_pretrained(folder)
 
