@@ -2,12 +2,15 @@
 
 import json
 import os
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import geopandas as gpd
 import pyogrio
 import pytest
+import rasterio
 from qgis_home import LEFT, ROOT, TOP, class_pixels, fake, leftovers, lonlat_box, rows
 
 CLASSES = ["forest", "quarry", "lake"]
@@ -128,6 +131,41 @@ class TestOfThePaintedScene:
 
 
 # With a command that only plays rszsl
+
+
+def test_a_class_by_examples(qgis, qgis_scene, tmp_path):
+    """A layer of points in another CRS teaches a class that has no name."""
+    with rasterio.open(qgis_scene) as opened:
+        west, _, _, north = opened.bounds
+        crs = opened.crs
+    clicks = gpd.GeoDataFrame({"art": ["Wiese"]}, geometry=gpd.points_from_xy([west + 50], [north - 50]), crs=crs)
+    layer, output = tmp_path / "clicks.gpkg", tmp_path / "o.gpkg"
+    clicks.to_crs(4326).to_file(layer)
+    code, _found, said = qgis.run(
+        "rszsl:map", INPUT=qgis_scene, EXAMPLES=layer, CLASS_FIELD="art", MIN_CONFIDENCE=0, REFINE=True, DEVICE="cpu",
+        OUTPUT=output,
+    )  # fmt: skip
+    assert code == 0, said
+    assert rows(output, "SELECT DISTINCT class FROM regions") == [("Wiese",)]
+    ((options,),) = rows(output, "SELECT options FROM runs")
+    assert json.loads(options)["examples_used"] == {"Wiese": 1} and json.loads(options)["refine"] is True
+
+
+def test_a_folder_over_a_real_dask_cluster(qgis, qgis_scene, tmp_path):
+    folder, out = tmp_path / "Szenen ü", tmp_path / "out"
+    folder.mkdir()
+    for name in ("eins.tif", "zwei ö.tif"):
+        shutil.copy(qgis_scene, folder / name)
+    code, found, said = qgis.run(
+        "rszsl:batch", INPUT=folder, CLASSES="forest,lake", SCHEDULER="local", DEVICE="cpu", OUTPUT=out
+    )
+    assert code == 0, said
+    assert found["COUNT"] == "2", said
+    assert sorted(p.name for p in out.glob("*.gpkg")) == ["eins.rszsl.gpkg", "zwei ö.rszsl.gpkg"]
+    ((planned, counted),) = rows(
+        out / "eins.rszsl.gpkg", "SELECT planned, labelled + other + nodata + failed FROM runs"
+    )
+    assert planned == counted > 0
 
 
 @pytest.fixture
