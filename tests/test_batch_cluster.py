@@ -265,7 +265,7 @@ def foreign_package(folder, version, init=""):
 
 
 def test_workers_of_another_kind_are_named_and_refused(cluster, client, few, tmp_path):
-    """Another version; no package at all. First beside workers that fit, then by themselves."""
+    """Another version; no package at all; beside workers that fit."""
     scenes, alone = few
     old = foreign_package(tmp_path / "old", "0.0.1")
     none = foreign_package(tmp_path / "none", "0.0.1", 'raise ImportError("No module named rszsl")')
