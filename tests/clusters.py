@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -52,7 +53,9 @@ class Cluster:
             }
         )
         line = [sys.executable, "-m", f"distributed.cli.dask_{command}", *arguments]
-        process = subprocess.Popen(line, env=settings, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        # `python -m` imports from its working directory first: it must hold neither rszsl nor the scenes.
+        process = subprocess.Popen(line, env=settings, cwd=tempfile.gettempdir(), **quiet)
         self.processes.append(process)
         return process
 
