@@ -28,8 +28,9 @@ def ci_line(name: str) -> str:
 def rszsl_lines() -> list[list[str]]:
     """Every `rszsl …` line of the README's shell blocks, as arguments."""
     blocks = re.findall(r"```sh\n(.*?)```", README, flags=re.S)
-    lines = [part.strip() for block in blocks for line in block.splitlines() for part in line.split(" && ")]
-    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith(("rszsl ", ".venv/bin/rszsl "))]
+    lines = [line.strip() for block in blocks for line in block.splitlines()]
+    ours = [line for line in lines if line.startswith(("rszsl ", ".venv/bin/rszsl "))]
+    return [shlex.split(part, comments=True)[1:] for line in ours for part in line.split(" && ")]
 
 
 @pytest.fixture(scope="module")
