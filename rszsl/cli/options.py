@@ -28,7 +28,7 @@ MODEL_OPTIONS = (
         "--model",
         default=DEFAULT_MODEL,
         show_default=True,
-        help="A model of `rszsl models list`, a folder, hf:owner/name[@revision] or open_clip:ARCH/TAG.",
+        help="A model of `rszsl models list`, a folder, hf:owner/name[@revision], open_clip:ARCH/TAG; A+B joins two.",
     ),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps."),
     click.option("--batch-size", type=int, default=32, show_default=True, help="Tiles that the model sees at once."),

@@ -2,7 +2,9 @@
 
 import hashlib
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -26,11 +28,16 @@ from rszsl.model.device import parse_device
 from rszsl.model.dsva import Dsva, Shape
 from rszsl.model.encoder import Floats
 from rszsl.model.hub.card import card_names, find_card, is_hub_card, read_hub_card
-from rszsl.model.hub.source import parse_source
+from rszsl.model.hub.source import BETWEEN, HubCard, Source, member_names, parse_source
 from rszsl.model.text import AttributeText, PhraseEncoder, PhraseTables
 from rszsl.model.trained import assemble
 from rszsl.options import DEFAULT_MODEL
 
+if TYPE_CHECKING:
+    from rszsl.model.hub.clip import ClipModel
+
+Elsewhere = tuple[Source, str, HubCard | None]
+"""Where a model from elsewhere is, its name, and our card of it."""
 NETWORK_PREFIX = "network."
 TABLE_PREFIX = "table."
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -73,7 +80,8 @@ def load_model(name_or_path: str = DEFAULT_MODEL, *, device: str = "auto", trust
 
     Args:
         name_or_path: a bundled model, a model with a card, a folder (rszsl, transformers or open_clip layout),
-            `hf:owner/name[@revision]`, or `open_clip:ARCH/TAG` or `open_clip:ARCH/path/to/weights`.
+            `hf:owner/name[@revision]`, `open_clip:ARCH/TAG` or `open_clip:ARCH/path/to/weights`; or CLIP-like
+            ones with + between, whose similarities are then averaged.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         trust_pickle: read weights that come as a pickle, too.
 
@@ -81,19 +89,48 @@ def load_model(name_or_path: str = DEFAULT_MODEL, *, device: str = "auto", trust
         ModelError: where it cannot be found or fetched, is damaged, needs a newer rszsl, or the device is not there.
     """
     torch_device = parse_device(device)
+    names = (name_or_path,) if find_card(name_or_path, MODEL_FOLDERS) else member_names(name_or_path)
+    if len(names) > 1:
+        return _load_ensemble(names, torch_device, trust_pickle=trust_pickle)
+    found = _find(name_or_path)
+    if isinstance(found, Path):
+        return _load_own(found, torch_device)
+    return _load_hub(found, torch_device, trust_pickle=trust_pickle)
+
+
+def _find(name_or_path: str) -> Path | Elsewhere:
+    """Find one model: the folder of one of ours, or where one from elsewhere is, with its name and card."""
     folder = find_card(name_or_path, MODEL_FOLDERS)
     if folder is None and (source := parse_source(name_or_path)) is not None:
-        from rszsl.model.hub.load import load_clip
-
-        name = str(source.folder) if source.folder else name_or_path
-        return load_clip(source, name, None, torch_device, trust_pickle=trust_pickle)
+        return source, str(source.folder) if source.folder else name_or_path, None
     folder = folder or find_model(name_or_path)
     if is_hub_card(folder / CARD_FILE):
-        from rszsl.model.hub.load import load_clip
-
         hub = read_hub_card(folder / CARD_FILE)
-        return load_clip(hub.source, hub.name, hub, torch_device, trust_pickle=trust_pickle)
-    return _load_own(folder, torch_device)
+        return hub.source, hub.name, hub
+    return folder
+
+
+def _load_hub(place: Elsewhere, device: torch.device, *, trust_pickle: bool) -> "ClipModel":
+    from rszsl.model.hub.load import load_clip
+
+    source, name, card = place
+    return load_clip(source, name, card, device, trust_pickle=trust_pickle)
+
+
+def _load_ensemble(names: Sequence[str], device: torch.device, *, trust_pickle: bool) -> Model:
+    """Load all members, after none of them turned out to be one that cannot be joined."""
+    from rszsl.model.hub.ensemble import join_models
+
+    places = []
+    for name in names:
+        found = _find(name)
+        if isinstance(found, Path):
+            raise ModelError(
+                f"{name} cannot be part of {BETWEEN.join(names)}: its similarities are of attributes, and cannot be "
+                "averaged with others; give CLIP-like models only"
+            )
+        places.append(found)
+    return join_models([_load_hub(place, device, trust_pickle=trust_pickle) for place in places])
 
 
 def _load_own(folder: Path, device: torch.device) -> Model:

@@ -73,17 +73,18 @@ class ClipModel:
         Raises:
             ModelError: where the tiles have another shape.
         """
-        return self._run(torch.from_numpy(check_tiles(tiles, self.card)).to(self.torch_device))
+        return self.encode_pixels(torch.from_numpy(check_tiles(tiles, self.card)).to(self.torch_device))
 
     def encode_images(self, images: Sequence[Bytes]) -> Encoded:
         """Encode whole images, uint8 (H, W, 3) each, RGB, resized and cropped as the processor does."""
-        return self._run(fit_images(images, self.towers.preprocess, self.torch_device))
+        return self.encode_pixels(fit_images(images, self.towers.preprocess, self.torch_device))
 
     def class_rows(self, classes: Sequence[ClassName]) -> ClassRows:
         """Give one text row for each class: the mean over its name and synonyms of the mean over templates."""
         return ClassRows(self.phrases.class_rows(classes), (self.caution,) * len(classes))
 
-    def _run(self, pixels: Tensor) -> Encoded:
+    def encode_pixels(self, pixels: Tensor) -> Encoded:
+        """Encode float32 (N, 3, P, P) in 0..1 on the model's device; mean and std are taken off here."""
         if not len(pixels):
             empty = np.zeros((0, self.background_rows.shape[1]), dtype="float32")
             return Encoded(empty, empty)

@@ -8,7 +8,7 @@ from rszsl.model.checkpoint import MODEL_FOLDERS, list_cards
 from rszsl.model.hub.card import find_card, is_hub_card, read_hub_card, write_card
 from rszsl.model.hub.load import fetch_checked
 from rszsl.model.hub.prompts import Prompts
-from rszsl.model.hub.source import HubCard, Source, parse_source
+from rszsl.model.hub.source import HubCard, Source, member_names, parse_source
 from rszsl.model.hub.store import downloads
 
 
@@ -74,6 +74,8 @@ def named_source(name: str) -> tuple[Source, HubCard | None]:
         return card.source, card
     if folder is not None:
         raise ModelError(f"{name} is bundled: there is nothing to fetch")
+    if len(member_names(name)) > 1:
+        raise ModelError(f"{name} is an ensemble; name one of its models")
     source = parse_source(name)
     if source is None:
         raise ModelError(

@@ -8,6 +8,10 @@ from typing import Literal
 from rszsl.errors import ModelError
 
 Library = Literal["transformers", "open_clip"]
+BETWEEN = "+"
+"""Stands between the names of the members, their versions and their hashes."""
+LISTED = 8
+"""Folders that a message names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +70,25 @@ class HubCard:
     raw: Mapping[str, object] = field(default_factory=dict)
 
 
+def member_names(text: str) -> tuple[str, ...]:
+    """Read `A+B`; a name without +, and an existing path, are one model.
+
+    Raises:
+        ModelError: where a name is missing or stands twice.
+    """
+    if BETWEEN not in text or Path(text).exists():
+        return (text,)
+    names = tuple(name.strip() for name in text.split(BETWEEN))
+    if not all(names) or len(set(names)) < len(names):
+        raise ModelError(f'"{text}" is no ensemble: give two or more different models, as clip-vit-b-16+clip-vit-b-32')
+    return names
+
+
 def parse_source(text: str) -> Source | None:
     """Read a folder, `hf:owner/name[@revision]`, `owner/name` or `open_clip:ARCH[/path or tag]`; None for another text.
 
     Raises:
-        ModelError: for a name with one of those prefixes that cannot be read.
+        ModelError: for a name with one of those prefixes that cannot be read, or a path in a folder that has no such.
     """
     if text.startswith("open_clip:"):
         return _open_clip(text)
@@ -80,10 +98,22 @@ def parse_source(text: str) -> Source | None:
     repo, _, revision = name.partition("@")
     parts = repo.split("/")
     if len(parts) == 2 and all(parts) and not repo.startswith((".", "~")):
+        _check_no_path(text, parts[0])
         return Source("transformers", repo=repo, revision=revision)
     if text.startswith("hf:"):
         raise ModelError(f'"{text}" is no model of the Hugging Face hub; write hf:owner/name or hf:owner/name@revision')
     return None
+
+
+def _check_no_path(text: str, first: str) -> None:
+    """Tell a mistyped path from `owner/name`: nobody means a hub by the name of a folder that is here."""
+    if text.startswith("hf:") or not Path(first).is_dir():
+        return
+    inside = ", ".join(sorted(child.name for child in Path(first).iterdir() if child.is_dir())[:LISTED]) or "no folder"
+    raise ModelError(
+        f"the folder {first} has no model {text.removeprefix(f'{first}/')} (it has: {inside}); "
+        f"for the repository of that name on the Hugging Face hub write hf:{text}"
+    )
 
 
 def _folder(folder: Path) -> Source | None:
