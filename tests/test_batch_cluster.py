@@ -109,6 +109,25 @@ def test_a_model_from_elsewhere_is_loaded_by_workers(client, make_raster, noise,
     np.testing.assert_allclose(mine["confidence"], single.tiles["confidence"], atol=1e-4)
 
 
+def test_workers_keep_memory_for_the_next_layer(client, few, tmp_path):
+    """Arrays of 2 MB, one after the other, on the same pages: Dask's nannies ask for the contrary."""
+    run(few[0], tmp_path / "out", client=client)
+
+    def faults():
+        import resource
+
+        import numpy as np
+
+        np.ones(2**18)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(100):
+            np.ones(2**18)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    counts = client.run(faults)
+    assert len(counts) == 2 and max(counts.values()) < 100 * 512 / 4  # of 512 pages each
+
+
 def worker_pids(cluster):
     """Processes that run tasks: what the nannies' fork servers forked."""
     nannies = [p for process in cluster.processes[1:] if process.poll() is None for p in [psutil.Process(process.pid)]]

@@ -9,6 +9,7 @@ from typing import Any
 
 from distributed import Client, Future, KilledWorker, get_worker
 
+from rszsl.batch.memory import keep_memory
 from rszsl.batch.pool import Advanced, Failed, Finished, Hear, Mishap, Started, Trouble, attempt
 from rszsl.batch.roster import Roster
 from rszsl.batch.work import Brief, Outcome, Unit
@@ -24,6 +25,7 @@ GPU = "GPU"
 
 def run_on_worker(brief: Brief, unit: Unit, ticket: str, topic: str) -> Outcome | Mishap:
     """Run a unit in a worker's thread, and say when it begins and how it goes on: scheduler events, of 200 bytes."""
+    keep_memory()
     worker = get_worker()
     worker.log_event(topic, {"ticket": ticket, "worker": worker.address})
     told_s, untold = time.monotonic(), 0
