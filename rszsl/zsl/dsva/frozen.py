@@ -140,7 +140,7 @@ def train_frozen(
     module = DsvaModule(heads, recipe, rows[problem.seen], list(problem.table.groups.values()), side_px=SIDE_PX)
     sampler = EpisodeSampler(truth, ways=recipe.ways, shots=recipe.shots, episodes=recipe.episodes, seed=seed)
     data = TokenSet(tokens, problem.fit, np.searchsorted(problem.seen, truth))
-    loader = DataLoader(data, batch_sampler=sampler, collate_fn=as_read)  # type: ignore[arg-type]
+    loader = DataLoader(data, batch_sampler=sampler, collate_fn=as_read)
     keeper = _ScoreKeeper(tokens, ask, rows, outputs)
     quiet_trainer(recipe.epochs, [keeper]).fit(module, loader)
     for epoch, by_output in enumerate(keeper.kept):
