@@ -64,23 +64,15 @@ class Model(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class DsvaModel:
-    """A loaded DSVA model.
+class CardModel:
+    """What every loaded model has.
 
     Attributes:
         card: what it is.
-        attribute_names: K names, in the order of every row.
-        background_rows: float32 (B, K), unit rows of what anything may show.
-        text: its text side.
-        network: its image side, in evaluation mode on `torch_device`.
-        torch_device: where the network runs.
+        torch_device: where its networks run, in evaluation mode.
     """
 
     card: ModelCard
-    attribute_names: tuple[str, ...]
-    background_rows: Floats
-    text: AttributeText
-    network: Dsva
     torch_device: torch.device
 
     @property
@@ -95,8 +87,13 @@ class DsvaModel:
 
     @property
     def device(self) -> str:
-        """Where the network runs, as `cpu` or `cuda:0`."""
+        """Where the networks run, as `cpu` or `cuda:0`."""
         return str(self.torch_device)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TileModel(CardModel):
+    """A model of our own: whole images become tiles by the short side and a centre crop."""
 
     @property
     def preprocess(self) -> Preprocess:
@@ -115,6 +112,27 @@ class DsvaModel:
     def encode_images(self, images: Sequence[Bytes]) -> Encoded:
         """Encode whole images, uint8 (H, W, 3) each, RGB."""
         return self._run(fit_images(images, self.preprocess, self.torch_device))
+
+    def _run(self, pixels: Tensor) -> Encoded:
+        """Encode float32 (N, 3, P, P) in 0..1 on the model's device."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DsvaModel(TileModel):
+    """A loaded DSVA model.
+
+    Attributes:
+        attribute_names: K names, in the order of every row.
+        background_rows: float32 (B, K), unit rows of what anything may show.
+        text: its text side.
+        network: its image side, in evaluation mode on `torch_device`.
+    """
+
+    attribute_names: tuple[str, ...]
+    background_rows: Floats
+    text: AttributeText
+    network: Dsva
 
     def class_rows(self, classes: Sequence[ClassName]) -> ClassRows:
         """Give one attribute row for each class; see `AttributeText.class_rows`."""

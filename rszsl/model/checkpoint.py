@@ -176,7 +176,7 @@ def _assemble(card: ModelCard, device: torch.device) -> DsvaModel:
     text = _text_side(folder, {k: v.float().numpy() for k, v in tensors.items() if not k.startswith(NETWORK_PREFIX)})
     phrases = (folder / BACKGROUND_FILE).read_text(encoding="utf-8").splitlines()
     background = np.stack([text.text_row(phrase) for phrase in phrases if phrase.strip()])
-    return DsvaModel(card, names, background, text, network, device)
+    return DsvaModel(card, device, names, background, text, network)
 
 
 def _attribute_names(file: Path) -> tuple[str, ...]:

@@ -14,12 +14,11 @@ from torch import Tensor
 
 from rszsl.classes import ClassName
 from rszsl.errors import ClassListError
-from rszsl.labels.calibrate import Calibrator
-from rszsl.model.bundle import check_tiles
+from rszsl.model.bundle import TileModel
 from rszsl.model.card import TOWER_FILE, WEIGHTS_FILE, ModelCard
 from rszsl.model.encoder import ClassRows, Encoded, Floats
 from rszsl.model.heads import DsvaHeads, normal, reported
-from rszsl.model.preprocess import Bytes, Preprocess, fit_images, normalise
+from rszsl.model.preprocess import normalise
 from rszsl.model.text import unit, words_of
 from rszsl.model.towers.build import build_tower
 from rszsl.model.towers.tower import Tower
@@ -28,66 +27,29 @@ TOWER_PREFIX, HEADS_PREFIX, ROWS_KEY = "tower.", "heads.", "class_rows"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class TrainedModel:
+class TrainedModel(TileModel):
     """A tower with DSVA heads; a `Model`.
 
     Attributes:
-        card: what it is.
         attribute_names: K names, in the order of every row.
         class_names: C names that have a row.
         rows: float32 (C, K), unit length.
         tower: in evaluation mode on `torch_device`.
         heads: likewise.
         output: which of the heads' outputs is reported.
-        torch_device: where it runs.
     """
 
-    card: ModelCard
     attribute_names: tuple[str, ...]
     class_names: tuple[str, ...]
     rows: Floats
     tower: Tower
     heads: DsvaHeads
     output: str
-    torch_device: torch.device
 
     @property
     def background_rows(self) -> Floats:
         """Rows of every class it knows: what anything may show."""
         return self.rows
-
-    @property
-    def calibrator(self) -> Calibrator:
-        """Constants of the presence probability, fitted on validation classes."""
-        return self.card.calibrator
-
-    @property
-    def min_confidence(self) -> float:
-        """The confidence below which a tile is `other`, unless the user says otherwise."""
-        return self.card.min_confidence
-
-    @property
-    def device(self) -> str:
-        """Where the network runs, as `cpu` or `cuda:0`."""
-        return str(self.torch_device)
-
-    @property
-    def preprocess(self) -> Preprocess:
-        """How whole images become tiles: short side to the input size, centre crop."""
-        side = self.card.input_px
-        return Preprocess("shortest", side, side, self.card.mean, self.card.std, pillow=True)
-
-    def encode(self, tiles: Floats) -> Encoded:
-        """Encode float32 (N, 3, P, P) in 0..1, P = the card's `input_px`, RGB order.
-
-        Raises:
-            ModelError: where the tiles have another shape.
-        """
-        return self._run(torch.from_numpy(check_tiles(tiles, self.card)).to(self.torch_device))
-
-    def encode_images(self, images: Sequence[Bytes]) -> Encoded:
-        """Encode whole images, uint8 (H, W, 3) each, RGB."""
-        return self._run(fit_images(images, self.preprocess, self.torch_device))
 
     def class_rows(self, classes: Sequence[ClassName]) -> ClassRows:
         """Give the mean row of each class's name and synonyms.
@@ -153,6 +115,6 @@ def assemble(card: ModelCard, device: torch.device) -> TrainedModel:
         module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
         module.eval().requires_grad_(False).to(device)
     return TrainedModel(
-        card, tuple(told["attributes"]), tuple(told["classes"]), tensors[ROWS_KEY].numpy(),
-        tower, heads, told["heads"]["output"], device,
+        card, device, tuple(told["attributes"]), tuple(told["classes"]), tensors[ROWS_KEY].numpy(),
+        tower, heads, told["heads"]["output"],
     )  # fmt: skip

@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from rszsl.model.towers.clip import CLIP_MEAN, CLIP_STD
 from rszsl.training.data import LabelledImage
 
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 SIDE_PX = 224
 SHARD = 480
 

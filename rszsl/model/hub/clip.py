@@ -14,8 +14,7 @@ from torch.nn import functional
 
 from rszsl.classes import ClassName
 from rszsl.labels.calibrate import Calibrator
-from rszsl.model.bundle import check_tiles
-from rszsl.model.card import ModelCard
+from rszsl.model.bundle import CardModel, check_tiles
 from rszsl.model.encoder import ClassRows, Encoded, Floats
 from rszsl.model.hub.prompts import PhraseRows
 from rszsl.model.hub.towers import Towers
@@ -28,44 +27,25 @@ CLOSE_QUANTILE = 0.99
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ClipModel:
+class ClipModel(CardModel):
     """A loaded CLIP-like model.
 
     Attributes:
-        card: what it is.
         background_rows: float32 (B, D), unit rows of what anything may show.
         phrases: its text side, with prompts and cache.
         towers: the library's model.
         caution: what the user is told with every class.
-        torch_device: where the network runs.
     """
 
-    card: ModelCard
     background_rows: Floats
     phrases: PhraseRows
     towers: Towers
     caution: str
-    torch_device: torch.device
 
     @property
     def attribute_names(self) -> tuple[str, ...]:
         """None: the axes of an embedding have no names."""
         return ()
-
-    @property
-    def calibrator(self) -> Calibrator:
-        """Constants of the presence probability; not fitted, see `plain_calibrator`."""
-        return self.card.calibrator
-
-    @property
-    def min_confidence(self) -> float:
-        """The confidence below which a tile is `other`, unless the user says otherwise."""
-        return self.card.min_confidence
-
-    @property
-    def device(self) -> str:
-        """Where the network runs, as `cpu` or `cuda:0`."""
-        return str(self.torch_device)
 
     def encode(self, tiles: Floats) -> Encoded:
         """Encode float32 (N, 3, P, P) in 0..1, P = the card's `input_px`, RGB order.

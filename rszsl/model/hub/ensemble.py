@@ -13,8 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rszsl.classes import ClassName
-from rszsl.labels.calibrate import Calibrator
-from rszsl.model.bundle import check_tiles
+from rszsl.model.bundle import CardModel, check_tiles
 from rszsl.model.card import WEIGHTS_FILE, ModelCard
 from rszsl.model.encoder import ClassRows, Encoded, Floats
 from rszsl.model.hub.clip import MIN_CONFIDENCE, ClipModel, plain_calibrator
@@ -23,7 +22,7 @@ from rszsl.model.preprocess import Bytes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Ensemble:
+class Ensemble(CardModel):
     """Loaded CLIP-like models that speak with one voice.
 
     Attributes:
@@ -31,34 +30,16 @@ class Ensemble:
         members: in the order of the embedding's parts.
         background_rows: float32 (B, D), unit rows of what anything may show, D = the members' dimensions together.
         caution: what the user is told with every class.
-        torch_device: where the networks run.
     """
 
-    card: ModelCard
     members: tuple[ClipModel, ...]
     background_rows: Floats
     caution: str
-    torch_device: torch.device
 
     @property
     def attribute_names(self) -> tuple[str, ...]:
         """None: the axes of an embedding have no names."""
         return ()
-
-    @property
-    def calibrator(self) -> Calibrator:
-        """Constants of the presence probability; not fitted, see `plain_calibrator`."""
-        return self.card.calibrator
-
-    @property
-    def min_confidence(self) -> float:
-        """The confidence below which a tile is `other`, unless the user says otherwise."""
-        return self.card.min_confidence
-
-    @property
-    def device(self) -> str:
-        """Where the networks run, as `cpu` or `cuda:0`."""
-        return str(self.torch_device)
 
     def encode(self, tiles: Floats) -> Encoded:
         """Encode float32 (N, 3, P, P) in 0..1, P = the card's `input_px`, RGB order; smaller members see them resized.
@@ -86,7 +67,7 @@ def join_models(members: Sequence[ClipModel]) -> Ensemble:
     """
     background = join_rows([member.background_rows for member in members])
     card = _card(members, background)
-    return Ensemble(card, tuple(members), background, _caution(card, members), members[0].torch_device)
+    return Ensemble(card, members[0].torch_device, tuple(members), background, _caution(card, members))
 
 
 def join_rows(parts: Sequence[Floats]) -> Floats:
