@@ -95,6 +95,17 @@ def test_lists_of_scenes(tmp_path):
             expand([str(folder / bad)])
 
 
+def test_links_are_scenes_of_their_own(tmp_path):
+    """As in `map`: two names are two scenes, under the names that were given."""
+    (tmp_path / "store.tif").touch()
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a.tif", "b.tif"):
+        (folder / name).symlink_to(tmp_path / "store.tif")
+    found = expand([str(folder)])
+    assert [(s.name, s.path) for s in found] == [("a", str(folder / "a.tif")), ("b", str(folder / "b.tif"))]
+
+
 def test_stac_items(tmp_path):
     pystac = pytest.importorskip("pystac", reason="pystac makes the items; pip install pystac")
     items = []

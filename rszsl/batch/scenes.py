@@ -157,8 +157,8 @@ def _beside(listed_in: Path, path: str) -> str:
 
 
 def _local(path: str) -> tuple[str, str]:
-    """Path (absolute where it is a file here: a worker has another working directory) and stem."""
-    absolute = str(Path(path).resolve()) if "://" not in path and not path.startswith("/vsi") else path
+    """Path and stem; absolute where it is a file here (a worker has another working directory), links as they are."""
+    absolute = str(Path(path).absolute()) if "://" not in path and not path.startswith("/vsi") else path
     return absolute, Path(path.rstrip("/").partition("?")[0].rpartition("/")[2] or path).stem
 
 
