@@ -87,6 +87,13 @@ def test_results_do_not_depend_on_the_batch(model, tiles):
     np.testing.assert_allclose(together, alone, atol=1e-5)
 
 
+def test_bytes_are_the_same_tiles(model, tiles):
+    as_bytes = np.round(tiles * 255).astype("uint8")
+    np.testing.assert_array_equal(
+        model.encode(as_bytes).attributes, model.encode(as_bytes.astype("float32") / 255).attributes
+    )
+
+
 def test_contributions_add_up_to_the_similarity(model, tiles):
     attributes = model.encode(tiles).attributes
     rows = model.class_rows(parse_classes("solar farm,quarry,forest")).rows

@@ -12,7 +12,7 @@ from rszsl.errors import ModelError
 from rszsl.labels.calibrate import Calibrator
 from rszsl.model.card import ModelCard
 from rszsl.model.dsva import Dsva
-from rszsl.model.encoder import ClassRows, Encoded, Floats
+from rszsl.model.encoder import ClassRows, Encoded, Floats, Pixels
 from rszsl.model.preprocess import Bytes, Preprocess, fit_images, normalise
 from rszsl.model.text import AttributeText
 
@@ -50,8 +50,8 @@ class Model(Protocol):
         """Where the network runs, as `cpu` or `cuda:0`."""
         ...
 
-    def encode(self, tiles: Floats) -> Encoded:
-        """Encode float32 (N, 3, P, P) in 0..1, P = the card's `input_px`, RGB order."""
+    def encode(self, tiles: Pixels) -> Encoded:
+        """Encode (N, 3, P, P), float32 in 0..1 or uint8 in 0..255, P = the card's `input_px`, RGB order."""
         ...
 
     def encode_images(self, images: Sequence[Bytes]) -> Encoded:
@@ -101,13 +101,13 @@ class TileModel(CardModel):
         side = self.card.input_px
         return Preprocess("shortest", side, side, self.card.mean, self.card.std, pillow=True)
 
-    def encode(self, tiles: Floats) -> Encoded:
-        """Encode float32 (N, 3, P, P) in 0..1, P = the card's `input_px`, RGB order.
+    def encode(self, tiles: Pixels) -> Encoded:
+        """Encode (N, 3, P, P), float32 in 0..1 or uint8 in 0..255, P = the card's `input_px`, RGB order.
 
         Raises:
             ModelError: where the tiles have another shape.
         """
-        return self._run(torch.from_numpy(check_tiles(tiles, self.card)).to(self.torch_device))
+        return self._run(on_device(tiles, self.card, self.torch_device))
 
     def encode_images(self, images: Sequence[Bytes]) -> Encoded:
         """Encode whole images, uint8 (H, W, 3) each, RGB."""
@@ -145,8 +145,8 @@ class DsvaModel(TileModel):
         return Encoded(out.embedding.cpu().numpy(), out.attributes.cpu().numpy())
 
 
-def check_tiles(tiles: Floats, card: ModelCard) -> Floats:
-    """Refuse tiles of another shape than the card's.
+def on_device(tiles: Pixels, card: ModelCard, device: torch.device) -> Tensor:
+    """Bring tiles to the device, as float32 (N, 3, P, P) in 0..1; bytes travel as bytes.
 
     Raises:
         ModelError: naming both shapes.
@@ -154,4 +154,5 @@ def check_tiles(tiles: Floats, card: ModelCard) -> Floats:
     side = card.input_px
     if tiles.ndim != 4 or tiles.shape[1:] != (3, side, side):
         raise ModelError(f"{card.name} wants tiles (N, 3, {side}, {side}), got {tiles.shape}")
-    return tiles
+    pixels = torch.from_numpy(tiles).to(device)
+    return pixels if pixels.is_floating_point() else pixels.float() / 255

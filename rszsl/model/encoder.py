@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from rszsl.classes import ClassName
 
 Floats = NDArray[np.float32]
+Pixels = NDArray[np.float32] | NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,8 +50,8 @@ class ClassRows:
 class Encoder(Protocol):
     """Tiles to embeddings and attribute scores."""
 
-    def encode(self, tiles: Floats) -> Encoded:
-        """Encode float32 (N, 3, H, W) in 0..1, H = W = the card's `input_px`, RGB order."""
+    def encode(self, tiles: Pixels) -> Encoded:
+        """Encode (N, 3, H, W), float32 in 0..1 or uint8 in 0..255, H = W = the card's `input_px`, RGB order."""
         ...
 
 

@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from rszsl.classes import ClassName
 from rszsl.labels.calibrate import Calibrator
-from rszsl.model.bundle import CardModel, check_tiles
-from rszsl.model.encoder import ClassRows, Encoded, Floats
+from rszsl.model.bundle import CardModel, on_device
+from rszsl.model.encoder import ClassRows, Encoded, Floats, Pixels
 from rszsl.model.hub.prompts import PhraseRows
 from rszsl.model.hub.towers import Towers
 from rszsl.model.preprocess import Bytes, fit_images, normalise
@@ -47,13 +47,13 @@ class ClipModel(CardModel):
         """None: the axes of an embedding have no names."""
         return ()
 
-    def encode(self, tiles: Floats) -> Encoded:
-        """Encode float32 (N, 3, P, P) in 0..1, P = the card's `input_px`, RGB order.
+    def encode(self, tiles: Pixels) -> Encoded:
+        """Encode (N, 3, P, P), float32 in 0..1 or uint8 in 0..255, P = the card's `input_px`, RGB order.
 
         Raises:
             ModelError: where the tiles have another shape.
         """
-        return self.encode_pixels(torch.from_numpy(check_tiles(tiles, self.card)).to(self.torch_device))
+        return self.encode_pixels(on_device(tiles, self.card, self.torch_device))
 
     def encode_images(self, images: Sequence[Bytes]) -> Encoded:
         """Encode whole images, uint8 (H, W, 3) each, RGB, resized and cropped as the processor does."""

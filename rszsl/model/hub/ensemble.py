@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from rszsl.classes import ClassName
-from rszsl.model.bundle import CardModel, check_tiles
+from rszsl.model.bundle import CardModel, on_device
 from rszsl.model.card import WEIGHTS_FILE, ModelCard
-from rszsl.model.encoder import ClassRows, Encoded, Floats
+from rszsl.model.encoder import ClassRows, Encoded, Floats, Pixels
 from rszsl.model.hub.clip import MIN_CONFIDENCE, ClipModel, plain_calibrator
 from rszsl.model.hub.source import BETWEEN
 from rszsl.model.preprocess import Bytes
@@ -41,13 +41,15 @@ class Ensemble(CardModel):
         """None: the axes of an embedding have no names."""
         return ()
 
-    def encode(self, tiles: Floats) -> Encoded:
-        """Encode float32 (N, 3, P, P) in 0..1, P = the card's `input_px`, RGB order; smaller members see them resized.
+    def encode(self, tiles: Pixels) -> Encoded:
+        """Encode (N, 3, P, P), float32 in 0..1 or uint8 in 0..255, P = the card's `input_px`, RGB order.
+
+        Smaller members see them resized.
 
         Raises:
             ModelError: where the tiles have another shape.
         """
-        pixels = torch.from_numpy(check_tiles(tiles, self.card)).to(self.torch_device)
+        pixels = on_device(tiles, self.card, self.torch_device)
         return _joined_tiles([m.encode_pixels(_resized(pixels, m.card.input_px)) for m in self.members])
 
     def encode_images(self, images: Sequence[Bytes]) -> Encoded:
