@@ -106,6 +106,9 @@ def test_a_benchmark_of_ones_own_images(folder, monkeypatch):
     file.write_text(json.dumps(write))
     assert "2 of 10 runs to do" in run()
     assert len(json.loads(file.read_text())) == 14
+    file.write_text(file.read_text().replace(records[0]["data_sha256"], "0" * 64))
+    result = CliRunner().invoke(cli, ["benchmark", "recipe.toml"])
+    assert "holds results of other images or weights of stripes (sha256 000000000000" in str(result.exception)
 
 
 def test_a_slip_in_a_method_is_told_before_anything_is_computed(folder):

@@ -9,6 +9,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from rszsl.errors import TrainingError
 from rszsl.zsl.data.splits import draw_classes
 from rszsl.zsl.experiments.features import data_key, open_dataset, prepare
 from rszsl.zsl.experiments.methods import build_method, parts_of
@@ -56,7 +57,7 @@ def run_benchmark(recipe: BenchmarkRecipe, jobs: int, log: Callable[[str], None]
     for name, _ in recipe.methods:
         build_method(name)  # a slip in a name is told before anything is computed
     prepare(recipe, log)
-    done = {key_of(record) for record in read_records(recipe.results)}
+    done = {key_of(record) for record in _fitting_records(recipe)}
     tasks = [task for task in _tasks(recipe) if not done.issuperset(task.keys)]
     log(f"{len(tasks)} of {len(list(_tasks(recipe)))} runs to do")
     for count, records in enumerate(_run_all(tasks, jobs), start=1):
@@ -64,6 +65,20 @@ def run_benchmark(recipe: BenchmarkRecipe, jobs: int, log: Callable[[str], None]
             _keep(recipe.results, record)
             log(f"{count} of {len(tasks)}: {_line(record)}")
     return len(tasks)
+
+
+def _fitting_records(recipe: BenchmarkRecipe) -> list[dict[str, Any]]:
+    """Read what is recorded; it must be of these images and this tower, or the table would mix two worlds."""
+    records = read_records(recipe.results)
+    for data in recipe.data:
+        now = data_key(recipe, data.name)
+        mine = [r for r in records if r["dataset"] == data.name and r["tower"] == recipe.tower.name]
+        if other := [r for r in mine if r["data_sha256"] != now]:
+            raise TrainingError(
+                f"{recipe.results / _file_of(other[0])} holds results of other images or weights of {data.name} "
+                f"(sha256 {other[0]['data_sha256'][:12]}, now {now[:12]}); remove them, or name another `results`"
+            )
+    return records
 
 
 def _run_all(tasks: list[Task], jobs: int) -> Iterator[list[dict[str, Any]]]:

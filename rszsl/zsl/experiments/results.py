@@ -52,7 +52,7 @@ class Record:
     provenance: Provenance
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as JSON values; figures to four places."""
+        """Give it as JSON values; figures to four places, small ones to four digits."""
         values: dict[str, Any] = _rounded({**asdict(self.key), **asdict(self.outcome), **asdict(self.provenance)})
         values["harmonic"] = round(self.outcome.gzsl.harmonic, 4)
         return values
@@ -60,7 +60,7 @@ class Record:
 
 def _rounded(value: Any) -> Any:
     if isinstance(value, float):
-        return round(value, 4)
+        return round(value, 4) if abs(value) >= 0.1 else float(f"{value:.4g}")
     if isinstance(value, dict):
         return {k: _rounded(v) for k, v in value.items()}
     return value
