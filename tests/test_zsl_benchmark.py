@@ -111,6 +111,37 @@ def test_a_benchmark_of_ones_own_images(folder, monkeypatch):
     assert "holds results of other images or weights of stripes (sha256 000000000000" in str(result.exception)
 
 
+COMPARED = """
+beside = "other"
+
+[[compare]]
+first = ["chance", "table:rows.csv"]
+second = ["nearest row", "table:rows.csv"]
+"""
+
+
+def test_results_of_another_benchmark_stand_beside_ones_own(folder):
+    (folder / "recipe.toml").write_text(COMPARED.split("\n\n")[0] + RECIPE + COMPARED.split("\n\n")[1])
+
+    def of(method, accuracy, unseen=2):
+        key = {"dataset": "stripes", "seen": 6, "unseen": unseen, "seed": 1, "rows": "table:rows.csv", "tower": "t"}
+        figures = {"accuracy": accuracy, "oracle_accuracy": accuracy, "harmonic": 0.5, "oracle_harmonic": 0.5}
+        return [key | figures | {"method": method, "gzsl": {"unseen": 0.5, "seen": 0.5}}]
+
+    for name, records in (
+        ("results/stripes-6-2", of("chance", 0.5)),
+        ("other/stripes-6-2", of("nearest row", 0.75) + of("eszsl", 0.1)),
+        ("other/stripes-6-4", of("nearest row", 0.75, unseen=4)),
+    ):
+        file = folder / f"{name}.json"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps(records))
+    result = CliRunner().invoke(cli, ["benchmark", "recipe.toml", "--table-only"], catch_exceptions=False)
+    assert "| chance (table:rows.csv) | nearest row (table:rows.csv) | -25.0 | -25.0 |" in result.output
+    assert "eszsl" not in result.output
+    assert "6/4" not in result.output
+
+
 def test_a_slip_in_a_method_is_told_before_anything_is_computed(folder):
     (folder / "recipe.toml").write_text(RECIPE.replace('"eszsl"', '"eszls"'))
     result = CliRunner().invoke(cli, ["benchmark", "recipe.toml"])

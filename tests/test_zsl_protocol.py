@@ -23,7 +23,7 @@ from rszsl.zsl.experiments.results import (
     read_records,
     write_records,
 )
-from rszsl.zsl.experiments.table import insert_table, result_table
+from rszsl.zsl.experiments.table import difference_table, insert_table, result_table
 from rszsl.zsl.metrics import GAMMAS, Harmony, best_harmony, per_class_accuracy, stacking_curve
 from rszsl.zsl.problem import Candidate
 
@@ -225,6 +225,17 @@ def test_the_table_has_mean_and_deviation_and_the_best_in_bold():
     assert rows[2] == f"| chance |  | {figures} | 1 |"
     assert rows[3].startswith("| eszsl | human | **55.0 ± 7.1** | **65.0 ± 7.1** |")
     assert rows[3].endswith("| 2 |")
+
+
+def test_differences_pair_the_seeds_of_a_split():
+    records = [record(seed=s, accuracy=0.5 + 0.1 * s) for s in (1, 2, 3)]
+    records += [record("chance", s, 0.2 + 0.1 * s**2) for s in (1, 2)]
+    pairs = [(("eszsl", "human"), ("chance", "human")), (("eszsl", "human"), ("oracle", "")), (("sae", "human"),) * 2]
+    lines = difference_table(records, pairs).splitlines()
+    assert lines[0] == "| first | less | UCM 16/5 | all |"
+    assert lines[2] == "| eszsl (human) | chance (human) | +20.0 ± 10.0 | +20.0 ± 10.0 |"
+    assert lines[3] == "| eszsl (human) | its oracle | -10.0 ± 0.0 | -10.0 ± 0.0 |"
+    assert lines[4] == "| sae (human) | sae (human) |  |  |"
 
 
 def test_the_table_is_put_between_its_marks(tmp_path):

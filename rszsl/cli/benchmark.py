@@ -19,16 +19,19 @@ def benchmark_command(recipe: Path, jobs: int, table: Path | None, table_only: b
 
     RECIPE is a TOML file, as examples/benchmark_frozen.toml.
     """
-    from rszsl.zsl.experiments.benchmark import run_benchmark
+    from rszsl.zsl.experiments.benchmark import read_results, run_benchmark
     from rszsl.zsl.experiments.recipe import read_recipe
-    from rszsl.zsl.experiments.results import read_records
-    from rszsl.zsl.experiments.table import insert_table, result_table
+    from rszsl.zsl.experiments.table import difference_table, insert_table, result_table
 
     read = read_recipe(recipe)
     if not table_only:
         run_benchmark(read, jobs, lambda line: click.echo(line, err=True))
-    text = result_table(read_records(read.results))
-    if table is None:
-        click.echo(text)
-    else:
-        insert_table(table, read.results.name, text)
+    records, name = read_results(read), read.results.name
+    tables = {name: result_table(records)}
+    if read.compare:
+        tables[f"{name}-differences"] = difference_table(records, read.compare)
+    for mark, text in tables.items():
+        if table is None:
+            click.echo(text)
+        else:
+            insert_table(table, mark, text)

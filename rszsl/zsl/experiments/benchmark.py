@@ -67,6 +67,23 @@ def run_benchmark(recipe: BenchmarkRecipe, jobs: int, log: Callable[[str], None]
     return len(tasks)
 
 
+def read_results(recipe: BenchmarkRecipe) -> list[dict[str, Any]]:
+    """Read the records of a benchmark, with those from `beside` that its own are compared with.
+
+    Raises:
+        TrainingError: where a file is no list of records.
+    """
+    records = read_records(recipe.results)
+    if recipe.beside is None:
+        return records
+    splits = {(data.name, *split) for data in recipe.data for split in data.splits}
+    wanted = {second for _, second in recipe.compare}
+    return records + [
+        r for r in read_records(recipe.beside)
+        if (r["dataset"], r["seen"], r["unseen"]) in splits and (r["method"], r["rows"]) in wanted
+    ]  # fmt: skip
+
+
 def _fitting_records(recipe: BenchmarkRecipe) -> list[dict[str, Any]]:
     """Read what is recorded; it must be of these images and this tower, or the table would mix two worlds."""
     records = read_records(recipe.results)

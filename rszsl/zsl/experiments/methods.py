@@ -51,8 +51,10 @@ def _methods() -> dict[str, Method]:
         Prototypes(),
         *frozen_methods(),
         McfaMethod("paper", recipe=replace(PAPER, iterations=MCFA_EPISODES, epochs=24, every=12)),
-        McfaMethod("rszsl", recipe=replace(OURS, iterations=MCFA_EPISODES, every=10)),
-        McfaMethod("rszsl", without=CONTRASTIVE, recipe=replace(OURS, iterations=MCFA_EPISODES, every=10)),
+        *(
+            McfaMethod("rszsl", without=terms, recipe=replace(OURS, iterations=MCFA_EPISODES, every=10))
+            for terms in ((), CONTRASTIVE, *((term,) for term in CONTRASTIVE))
+        ),
     ]
     return {method.name: method for method in methods}
 

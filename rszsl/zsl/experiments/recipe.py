@@ -8,6 +8,11 @@ from typing import Any
 
 from rszsl.errors import TrainingError
 
+Side = tuple[str, str]
+"""A method and its rows."""
+ORACLE = "oracle"
+KEYS = frozenset({"results", "seeds", "tower", "text_vectors", "data", "methods", "compare", "beside"})
+
 
 @dataclass(frozen=True, slots=True)
 class DataRecipe:
@@ -38,6 +43,9 @@ class BenchmarkRecipe:
         text_vectors: table of text vectors, for class and attribute names.
         data: the data sets.
         methods: (name of the method, kinds of rows: `human`, `text`, `table:FILE.csv`, or some of them joined by `+`).
+        compare: pairs of (method, rows) whose accuracies are set against each other, run by run; the second may be
+            `("oracle", "")`, the first one's own.
+        beside: folder of another benchmark's result files, where the second of a pair is looked for as well.
     """
 
     path: Path
@@ -49,6 +57,8 @@ class BenchmarkRecipe:
     text_vectors: Path
     data: tuple[DataRecipe, ...]
     methods: tuple[tuple[str, tuple[str, ...]], ...]
+    compare: tuple[tuple[Side, Side], ...] = ()
+    beside: Path | None = None
 
     def part(self, name: str) -> DataRecipe:
         """Give a data set by name."""
@@ -72,7 +82,7 @@ def read_recipe(path: Path) -> BenchmarkRecipe:
 
 
 def _recipe(path: Path, raw: Mapping[str, Any]) -> BenchmarkRecipe:
-    if unknown := sorted(set(raw) - {"results", "seeds", "tower", "text_vectors", "data", "methods"}):
+    if unknown := sorted(set(raw) - KEYS):
         raise ValueError(f"nothing is called {unknown[0]!r}")
     tower = raw["tower"]
     return BenchmarkRecipe(
@@ -85,7 +95,17 @@ def _recipe(path: Path, raw: Mapping[str, Any]) -> BenchmarkRecipe:
         text_vectors=Path(raw["text_vectors"]),
         data=tuple(_data(**entry) for entry in raw["data"]),
         methods=tuple((str(name), _kinds(name, kinds)) for name, kinds in raw["methods"].items()),
+        compare=tuple((_side(entry["first"]), _side(entry["second"])) for entry in raw.get("compare", ())),
+        beside=Path(raw["beside"]) if "beside" in raw else None,
     )
+
+
+def _side(entry: Sequence[str]) -> Side:
+    """Read `["eszsl", "human"]`, or `["oracle"]`."""
+    method, rows = entry if len(entry) == 2 else (*entry, "")
+    if (method == ORACLE) != (not rows):
+        raise ValueError(f'{list(entry)} is neither a method with its rows nor ["{ORACLE}"]')
+    return str(method), str(rows)
 
 
 def _data(name: str, splits: Sequence[tuple[int, int]], source: str = "") -> DataRecipe:

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rszsl.errors import TrainingError
+from rszsl.zsl.experiments.recipe import ORACLE, Side
 
 Record = Mapping[str, Any]
 HEADER = ("method", "rows", "unseen", "oracle", "U", "S", "H", "oracle H", "seeds")
@@ -22,8 +24,49 @@ FIGURES: tuple[Callable[[Record], float], ...] = (
 
 def result_table(records: Sequence[Record]) -> str:
     """Make a table for each split: mean and standard deviation over seeds, per cent, the best mean in bold."""
-    splits = sorted({(r["dataset"], r["seen"], r["unseen"]) for r in records}, key=lambda s: (s[0], -s[1]))
-    return "\n".join(_split_table(split, [r for r in records if _split_of(r) == split]) for split in splits)
+    return "\n".join(_split_table(s, [r for r in records if _split_of(r) == s]) for s in _splits(records))
+
+
+def difference_table(records: Sequence[Record], pairs: Sequence[tuple[Side, Side]]) -> str:
+    """Set methods against each other on the same splits and seeds.
+
+    Returns:
+        A line a pair: for each split, and over all of them, the mean of first less second in points of unseen
+        accuracy, with the standard error of that mean.
+    """
+    splits = _splits(records)
+    header = ["first", "less", *(f"{name.upper()} {seen}/{unseen}" for name, seen, unseen in splits), "all"]
+    lines = [_row(header), _row(["---"] * 2 + ["---:"] * (len(splits) + 1))]
+    for first, second in pairs:
+        found = [_differences([r for r in records if _split_of(r) == split], first, second) for split in splits]
+        lines.append(_row([_label(first), _label(second), *map(_with_error, [*found, np.concatenate(found)])]))
+    return "\n".join([*lines, ""])
+
+
+def _differences(records: Sequence[Record], first: Side, second: Side) -> NDArray[np.float64]:
+    """First less second, in points, for each seed that has both: (n,)."""
+
+    def by_seed(side: Side, figure: str = "accuracy") -> dict[int, float]:
+        return {r["seed"]: 100 * r[figure] for r in records if (r["method"], r["rows"]) == side}
+
+    mine = by_seed(first)
+    theirs = by_seed(first, "oracle_accuracy") if second[0] == ORACLE else by_seed(second)
+    return np.array([mine[seed] - theirs[seed] for seed in sorted(mine.keys() & theirs.keys())])
+
+
+def _with_error(values: NDArray[np.float64]) -> str:
+    if not len(values):
+        return ""
+    error = f" ± {np.std(values, ddof=1) / np.sqrt(len(values)):.1f}" if len(values) > 1 else ""
+    return f"{np.mean(values):+.1f}{error}"
+
+
+def _label(side: Side) -> str:
+    return f"{side[0]} ({side[1]})" if side[1] else f"its {side[0]}"
+
+
+def _splits(records: Sequence[Record]) -> list[tuple[str, int, int]]:
+    return sorted({_split_of(r) for r in records}, key=lambda s: (s[0], -s[1]))
 
 
 def _split_of(record: Record) -> tuple[str, int, int]:
