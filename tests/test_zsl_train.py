@@ -16,6 +16,7 @@ from zsl_images import ATTRIBUTES, CLASSES, draw, paint_folder, write_recipe, wr
 from rszsl.cli import cli
 from rszsl.errors import ClassListError, RszslError, TrainingError
 from rszsl.model.checkpoint import load_model
+from rszsl.model.preprocess import short_side_px
 from rszsl.model.towers.timm import TimmTower
 from rszsl.zsl.dsva.module import DsvaModule
 from rszsl.zsl.runs.finish import finish
@@ -96,8 +97,13 @@ def test_the_model_loads_and_scores_as_the_training_did(trained):
     tiles = np.random.default_rng(0).random((2, 3, side, side), dtype="float32")
     said = model.encode(tiles)
     assert np.linalg.norm(said.attributes, axis=1) == pytest.approx([1, 1], abs=1e-5)
-    images = [(tile.transpose(1, 2, 0) * 255).round().astype("uint8") for tile in tiles]
+    # What training showed is the centre of an image: a tile with a frame, and its GSD is that of the shrunken image.
+    around = short_side_px(side) - side
+    frame = ((around // 2, around - around // 2),) * 2 + ((0, 0),)
+    images = [np.pad((tile.transpose(1, 2, 0) * 255).round().astype("uint8"), frame) for tile in tiles]
     np.testing.assert_allclose(model.encode_images(images).attributes, said.attributes, atol=0.02)
+    with Image.open(next((trained.folder / "blue_columns").glob("*.png"))) as shown:
+        assert model.card.gsd_m == pytest.approx(min(shown.size) / short_side_px(side), abs=1e-4)
 
 
 def test_a_map_with_the_model(trained, tmp_path, make_raster):

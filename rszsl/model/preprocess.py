@@ -23,6 +23,10 @@ Bytes = NDArray[np.uint8]
 TWO_PASS = frozenset({"bicubic", "bilinear"})
 
 
+SHORT_SIDE = 256 / 224
+"""The short side that training brings images to, in sides of the crop that it shows (METHOD B.1)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Preprocess:
     """What a processor does to an image, in this order.
@@ -65,6 +69,11 @@ def fit_images(images: Sequence[Bytes], how: Preprocess, device: torch.device) -
     """
     fitted = [_fit(torch.from_numpy(image).to(device).permute(2, 0, 1), how) for image in images]
     return torch.stack(fitted).float() / 255
+
+
+def short_side_px(input_px: int) -> int:
+    """Give the short side of an image of which training shows a crop of `input_px`."""
+    return round(input_px * SHORT_SIDE)
 
 
 def normalise(pixels: Tensor, how: Preprocess) -> Tensor:

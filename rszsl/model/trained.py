@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from rszsl.model.bundle import TileModel
 from rszsl.model.card import TOWER_FILE, WEIGHTS_FILE, ModelCard
 from rszsl.model.encoder import ClassRows, Encoded, Floats
 from rszsl.model.heads import DsvaHeads, normal, reported
-from rszsl.model.preprocess import normalise
+from rszsl.model.preprocess import Preprocess, normalise, short_side_px
 from rszsl.model.text import unit, words_of
 from rszsl.model.towers.build import build_tower
 from rszsl.model.towers.tower import Tower
@@ -50,6 +50,11 @@ class TrainedModel(TileModel):
     def background_rows(self) -> Floats:
         """Rows of every class it knows: what anything may show."""
         return self.rows
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """How whole images become tiles: as its training showed them, the centre of a slightly larger image."""
+        return replace(super(TrainedModel, self).preprocess, resize_px=short_side_px(self.card.input_px))
 
     def class_rows(self, classes: Sequence[ClassName]) -> ClassRows:
         """Give the mean row of each class's name and synonyms.

@@ -17,6 +17,7 @@ from rszsl.zsl.calibrate import best_threshold, fit_calibrator, make_cases
 from rszsl.zsl.data.hashes import sha256_of
 from rszsl.zsl.experiments.results import git_revision
 from rszsl.zsl.metrics import Harmony, best_harmony, per_class_accuracy, stacking_curve
+from rszsl.zsl.runs.pixels import shrinkage
 from rszsl.zsl.runs.toml import to_toml
 from rszsl.zsl.runs.train import Training
 from rszsl.zsl.runs.watch import attributes_of
@@ -138,7 +139,7 @@ def _card(training: Training, calibrator: Calibrator, threshold: float, result: 
         "sha256": {name: sha256_of(folder / name) for name in FILES_OF["dsva-tower"]},
         "input": {
             "px": spec.input_px,
-            "gsd_m": recipe.data.gsd_m,
+            "gsd_m": round(recipe.data.gsd_m * shrinkage(training.material.images.paths, spec.input_px), 4),
             "bands": ["red", "green", "blue"],
             "mean": list(spec.mean),
             "std": list(spec.std),

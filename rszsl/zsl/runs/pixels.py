@@ -10,11 +10,12 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from rszsl.model.preprocess import short_side_px
 from rszsl.model.towers.tower import TowerSpec
 from rszsl.zsl.towers.images import read_rgb
 
-SHORT_SIDE = 256 / 224
-"""The short side that images are brought to, in sides of the crop."""
+MOST_SIZES = 200
+"""Images whose sizes are looked at; they are spread over all."""
 
 
 class PixelSet(Dataset[tuple[Tensor, int]]):
@@ -53,7 +54,16 @@ class PixelSet(Dataset[tuple[Tensor, int]]):
     def _image(self, position: int) -> NDArray[np.uint8]:
         if position not in self.kept:
             image = read_rgb(self.paths[position])
-            scale = round(self.spec.input_px * SHORT_SIDE) / min(image.size)
+            scale = short_side_px(self.spec.input_px) / min(image.size)
             size = (round(image.width * scale), round(image.height * scale))
             self.kept[position] = np.asarray(image.resize(size, Image.Resampling.BICUBIC))
         return self.kept[position]
+
+
+def shrinkage(paths: Sequence[Path], input_px: int) -> float:
+    """Give how many of its own pixels an image (the median one) has for each pixel that training shows of it."""
+    sides = []
+    for path in paths[:: -(-len(paths) // MOST_SIZES)]:
+        with Image.open(path) as image:
+            sides.append(min(image.size))
+    return float(np.median(sides)) / short_side_px(input_px)
