@@ -4,19 +4,25 @@ from pathlib import Path
 
 import click
 
+from rszsl.cli.options import TRUST_OPTION
+
 
 @click.command("train")
 @click.argument("recipe", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-def train_command(recipe: Path) -> None:
+@click.option("--backbone", metavar="NAME", default="",
+              help="Take this frozen tower, not the recipe's: a CLIP-like model that --model takes.")  # fmt: skip
+@click.option("--standalone", is_flag=True, help="Keep that tower's weights in the model, instead of naming it.")
+@TRUST_OPTION
+def train_command(recipe: Path, backbone: str, standalone: bool, trust_pickle: bool) -> None:
     """Train DSVA on a folder of images; run it again to go on after an interruption.
 
     RECIPE is a TOML file, as examples/train_ucm.toml. The model folder that it writes is one for --model.
     """
     from rszsl.zsl.runs.finish import finish
-    from rszsl.zsl.runs.recipe import read_train_recipe
+    from rszsl.zsl.runs.recipe import read_train_recipe, with_tower
     from rszsl.zsl.runs.train import Training
 
-    read = read_train_recipe(recipe)
+    read = with_tower(read_train_recipe(recipe), backbone, standalone=standalone, trust_pickle=trust_pickle)
     result = finish(Training(read, lambda line: click.echo(line, err=True)).run())
     click.echo(
         f"{read.output}: {result['accuracy']:.3f} among {result['unseen']} unseen classes "
