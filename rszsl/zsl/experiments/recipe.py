@@ -37,7 +37,8 @@ class BenchmarkRecipe:
         grid: patches a side that tokens are pooled to.
         text_vectors: table of text vectors, for class and attribute names.
         data: the data sets.
-        methods: (name of the method, kinds of rows: `human`, `text`, `table:FILE.csv`, or some of them joined by `+`).
+        methods: (name of the method, kinds of rows: `human`, `text`, `annotated`, `graph`, `table:FILE.csv`, or some
+            of them joined by `+`).
     """
 
     path: Path

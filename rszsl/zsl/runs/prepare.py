@@ -16,7 +16,7 @@ from rszsl.zsl.data.check import leave_out, read_leave_out, readable
 from rszsl.zsl.data.folders import ImageSet, data_root
 from rszsl.zsl.data.layouts import layouts, read_images
 from rszsl.zsl.data.splits import ClassSplit, ImageSplit, draw_classes, draw_images, read_split
-from rszsl.zsl.experiments.features import class_rows
+from rszsl.zsl.experiments.rows import class_rows
 from rszsl.zsl.problem import ClassTable
 from rszsl.zsl.rows.common import check_rows
 from rszsl.zsl.runs.recipe import TowerPart, TrainRecipe

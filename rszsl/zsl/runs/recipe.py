@@ -44,7 +44,7 @@ class RowsPart:
     """Class rows.
 
     Attributes:
-        kind: `human`, `text`, `human+text`, or `table` (a CSV).
+        kind: `human`, `text`, `graph`, some of them joined by `+`, or `table` (a CSV).
         table: which human table, or the CSV.
         text_vectors: table of text vectors; empty: the bundled text side reads all names.
     """
