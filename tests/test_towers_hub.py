@@ -3,6 +3,7 @@
 import json
 import shutil
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,8 +20,9 @@ from zsl_images import draw, paint_folder, write_recipe, write_rows
 import rszsl
 from rszsl.cli import cli
 from rszsl.errors import ModelError, RszslError, TrainingError
+from rszsl.model.hub.inventory import named_source
 from rszsl.model.towers.build import build_tower
-from rszsl.model.towers.hub import TowerOrigin, find_tower, load_tower
+from rszsl.model.towers.hub import TowerOrigin, find_tower, load_tower, source_text
 from rszsl.zsl.runs.recipe import read_train_recipe, with_tower
 
 pytest.importorskip("transformers", reason="the extra `hub` is not installed")
@@ -175,6 +177,34 @@ def test_a_tower_of_a_checkpoint_and_an_architecture(towers, train, tmp_path, mo
         rszsl.load_model(str(model), device="cpu", trust_pickle=True)
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("clip-vit-b-32", "hf:openai/clip-vit-base-patch32"),
+        ("openai/clip-vit-base-patch32", "hf:openai/clip-vit-base-patch32"),
+        ("open_clip:ViT-B-32/laion2b_s34b_b79k", "open_clip:ViT-B-32/laion2b_s34b_b79k"),
+        ("remoteclip-vit-b-32", "remoteclip-vit-b-32"),
+        ("skyclip-vit-b-32", "skyclip-vit-b-32"),
+    ],
+)
+def test_a_source_is_written_as_it_is_read(name, text):
+    source = named_source(name)[0]
+    assert source_text(source, name) == text
+    again = named_source(text)[0]
+    assert replace(again, revision="", sha256="") == replace(source, revision="", sha256="")
+
+
+def test_a_card_that_lacks_its_tower(towers, train):
+    model = train("model", "--backbone", towers["clip"])
+    card = (model / "card.toml").read_text()
+    (model / "card.toml").write_text("".join(line for line in card.splitlines(True) if "revision" not in line))
+    with pytest.raises(ModelError, match=r"lacks tower\.revision"):
+        rszsl.load_model(str(model), device="cpu")
+    (model / "card.toml").write_text(card.replace("[tower]", "[other]"))
+    with pytest.raises(ModelError, match="lacks tower; the model folder is not whole"):
+        rszsl.load_model(str(model), device="cpu")
+
+
 @pytest.mark.parametrize("kind", SAVERS)
 def test_tokens_are_those_of_the_library(towers, kind):
     tower, origin = load_tower(str(towers[kind]))
@@ -260,6 +290,10 @@ def test_what_the_command_and_the_recipe_refuse(towers, train, images, tmp_path)
     hub = {"kind": "hub", "name": str(towers["clip"]), "frozen": False}
     with pytest.raises(TrainingError, match=r"would be trained, .*leave it frozen, or add standalone = true"):
         train("model", tower=hub)
+    with pytest.raises(ModelError, match="dsva-small is a model of our own, whose tower is not to be had alone"):
+        train("model", "--backbone", "dsva-small")
+    with pytest.raises(ModelError, match="is an ensemble; name one"):
+        train("model", "--backbone", "clip-vit-b-16+clip-vit-b-32")
     with pytest.raises(RszslError, match='no model "nobody"'):
         train("model", "--backbone", "nobody")
     recipe = read_train_recipe(write_recipe(tmp_path / "r.toml", images.folder, images.rows, tower={

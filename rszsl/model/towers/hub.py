@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rszsl.errors import ModelError
+from rszsl.model.card import CARD_FILE
+from rszsl.model.hub.card import find_card, is_hub_card
 from rszsl.model.hub.fetch import Fetched, fetch
 from rszsl.model.hub.load import fetch_checked, require
 from rszsl.model.hub.source import HubCard, Source
@@ -39,7 +41,7 @@ def load_tower(name: str, *, trust_pickle: bool = False) -> tuple[Tower, TowerOr
     source, card = _named(name)
     fetched, sha256 = fetch_checked(source, name, card, trust_pickle=trust_pickle)
     tower = _read(source, fetched, name, trust_pickle=trust_pickle)
-    return tower, TowerOrigin(_source_text(source, name), source.revision or fetched.revision, sha256)
+    return tower, TowerOrigin(source_text(source, name), source.revision or fetched.revision, sha256)
 
 
 def find_tower(origin: TowerOrigin, model: str, *, trust_pickle: bool = False) -> Tower:
@@ -75,13 +77,17 @@ def find_tower(origin: TowerOrigin, model: str, *, trust_pickle: bool = False) -
 
 
 def _named(name: str) -> tuple[Source, HubCard | None]:
+    from rszsl.model.checkpoint import MODEL_FOLDERS
     from rszsl.model.hub.inventory import named_source
 
+    folder = find_card(name, MODEL_FOLDERS)
+    if folder is not None and not is_hub_card(folder / CARD_FILE):
+        raise ModelError(f"{name} is a model of our own, whose tower is not to be had alone; name a CLIP-like model")
     return named_source(name)
 
 
-def _source_text(source: Source, name: str) -> str:
-    """Write a source so that `_named` reads it anywhere: only what no such text can say stays the name of its card."""
+def source_text(source: Source, name: str) -> str:
+    """Write a source as `--backbone` takes it; what no such text can say stays the name of its card."""
     if source.folder is not None:
         return str(source.folder.resolve())
     if source.library == "transformers":
