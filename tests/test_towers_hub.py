@@ -154,7 +154,7 @@ def test_a_tower_from_a_hub_is_named_by_its_commit(towers, train, tmp_path):
         rszsl.load_model(str(model), device="cpu")
 
 
-def test_a_tower_of_a_checkpoint_and_an_architecture(towers, train, tmp_path, monkeypatch):
+def test_a_tower_of_a_checkpoint_and_an_architecture(towers, train, images, tmp_path):
     import open_clip
 
     (tmp_path / "ViT-tiny-tower.json").write_text(json.dumps(OPEN_CLIP_CONFIG["model_cfg"]))
@@ -172,6 +172,8 @@ def test_a_tower_of_a_checkpoint_and_an_architecture(towers, train, tmp_path, mo
     whole = open_clip.create_model(f"local-dir:{towers['open_clip']}").eval()
     with torch.inference_mode():
         torch.testing.assert_close(loaded.tower(pixels).embedding, whole.encode_image(pixels), atol=1e-5, rtol=1e-4)
+    measured = ["eval", images.folder, "--model", model, "--device", "cpu", "--trust-pickle"]
+    assert "mean per class of 8" in CliRunner().invoke(cli, [str(word) for word in measured]).output
     (tmp_path / "epoch_1.pt").unlink()
     with pytest.raises(ModelError, match=r"needs its tower open_clip:ViT-tiny-tower/.*no file"):
         rszsl.load_model(str(model), device="cpu", trust_pickle=True)

@@ -35,19 +35,20 @@ def train_command(recipe: Path, backbone: str, standalone: bool, trust_pickle: b
 @click.option("--model", required=True, metavar="NAME_OR_PATH", help="Any model that `rszsl map` takes.")
 @click.option("--classes", metavar="NAMES", help="Only these classes of the images, comma-separated; default: all.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
+@TRUST_OPTION
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True)
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the result as JSON.")
 @click.option("--figures", type=click.Path(file_okay=False, path_type=Path), help="Draw every picture into a folder.")
 def eval_command(
-    images: Path, model: str, classes: str | None, device: str, batch_size: int, output: Path | None,
-    figures: Path | None,
+    images: Path, model: str, classes: str | None, device: str, trust_pickle: bool, batch_size: int,
+    output: Path | None, figures: Path | None,
 ) -> None:  # fmt: skip
     """Measure a model on labelled images: a folder of class folders, or a CSV `path,class`."""
     from rszsl.classes import parse_classes
     from rszsl.zsl.runs.measure import measure, write_json
 
     names = tuple(item.name for item in parse_classes(classes)) if classes else None
-    found = measure(images, model, names, device=device, batch_size=batch_size)
+    found = measure(images, model, names, device=device, trust_pickle=trust_pickle, batch_size=batch_size)
     for name, share in found.by_class.items():
         click.echo(f"{name:30s} {share:.3f}")
     click.echo(f"{found.accuracy:.3f} mean per class of {len(found.classes)} (chance {1 / len(found.classes):.3f})")
