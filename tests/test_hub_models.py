@@ -213,19 +213,26 @@ def test_a_hub_model_in_the_local_cache_needs_no_network(folders, tmp_path, monk
         model = rszsl.load_model(name, device="cpu")
         assert model.card.version == commit and model.card.name == name
     lock = json.loads((tmp_path / "home" / "models.lock.json").read_text())
-    assert lock[f"somebody/small-clip@{commit}"]["sha256"] == model.card.sha256
+    assert set(lock) == {"somebody/small-clip", f"hf:somebody/small-clip@{commit}"}
+    assert all(entry == {"revision": commit, "sha256": model.card.sha256} for entry in lock.values())
     save_clip(repo / "snapshots" / commit, seed=1)  # other weights under the same name
     with pytest.raises(ModelError, match="changed since they were first used"):
+        rszsl.load_model("somebody/small-clip", device="cpu")
+    newer = "f" * 40
+    (repo / "snapshots" / commit).rename(repo / "snapshots" / newer)
+    (repo / "refs" / "main").write_text(newer)
+    with pytest.raises(ModelError, match=f"of revision {newer}, .* of {commit}; if you expect that"):
         rszsl.load_model("somebody/small-clip", device="cpu")
 
 
 def test_first_use_is_noted_once_and_a_change_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("RSZSL_HOME", str(tmp_path))
-    trust_on_first_use("a/b", "1", "aa")
-    trust_on_first_use("a/b", "1", "aa")
-    trust_on_first_use("a/b", "2", "bb")
-    with pytest.raises(ModelError, match="changed"):
-        trust_on_first_use("a/b", "1", "bb")
+    trust_on_first_use("a/b", "aa", pinned="1")
+    trust_on_first_use("a/b", "aa", pinned="1")
+    trust_on_first_use("a/b", "bb", pinned="2")
+    trust_on_first_use("a/b", "bb")
+    with pytest.raises(ModelError, match="a/b@1 changed"):
+        trust_on_first_use("a/b", "bb", pinned="1")
 
 
 def test_a_folder_that_is_no_clip_is_refused(tmp_path, folders):

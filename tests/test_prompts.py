@@ -2,9 +2,12 @@
 
 import csv
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from rszsl.classes import ClassName, parse_classes
 from rszsl.errors import ModelError
@@ -37,6 +40,28 @@ def test_averaged_prompts_score_as_published(whurs19, name):
     with np.load(folder / f"{name}.npz") as kept:
         rows = average_templates(kept["texts_averageprompt"][None].astype("float32"))
         assert accuracy(kept["images"], rows, kept["labels"]) == pytest.approx(published[name], abs=0.2)
+
+
+@pytest.fixture
+def single_prompts():
+    """The publishers' folder `results/WHURS19`: a file `texts_<template>.pt` (19, D) for each of 106 templates."""
+    root = os.environ.get("RSZSL_RS_TRANSCLIP")
+    if not root:
+        pytest.skip("set RSZSL_RS_TRANSCLIP to a checkout of github.com/elkhouryk/RS-TransCLIP")
+    return Path(root) / "results" / "WHURS19"
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_our_average_over_all_templates_scores_as_published(whurs19, single_prompts, name):
+    """Their 106 single text features, averaged by us."""
+    folder, published = whurs19
+    templates = json.loads((folder / "meta.json").read_text())["prompts"]
+    assert len(templates) == 106
+    place = single_prompts.joinpath(*name.split("_", 1))
+    texts = np.stack([torch.load(place / f"texts_{t}.pt", "cpu", weights_only=True).numpy() for t in templates])
+    with np.load(folder / f"{name}.npz") as kept:
+        found = accuracy(kept["images"], average_templates(texts.astype("float32")), kept["labels"])
+    assert found == pytest.approx(published[name], abs=0.2)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -11,8 +11,10 @@ from zsl_images import CLASSES, paint_folder, write_rows
 
 from rszsl.cli import cli
 from rszsl.errors import TrainingError
+from rszsl.zsl.data.layouts import read_images
 from rszsl.zsl.dsva import frozen
 from rszsl.zsl.dsva.recipe import RSZSL
+from rszsl.zsl.experiments.rows import class_rows, dataset_rows
 
 RECIPE = """
 results = "results"
@@ -148,3 +150,61 @@ def test_a_slip_in_a_method_is_told_before_anything_is_computed(folder):
     assert isinstance(result.exception, TrainingError)
     assert "no method 'eszls'" in str(result.exception)
     assert not (folder / "cache").exists()
+
+
+def run_kinds(folder, kinds):
+    methods = f'[methods]\n"eszsl" = {json.dumps(kinds)}\n'
+    (folder / "recipe.toml").write_text(RECIPE.partition("[methods]")[0].replace("[1, 2]", "[1]") + methods)
+    result = CliRunner().invoke(cli, ["benchmark", "recipe.toml"])
+    if result.exception:
+        raise result.exception
+    return {r["rows"]: r for r in json.loads((folder / "results" / "stripes-6-2.json").read_text())}
+
+
+def test_rows_from_images_of_seen_classes_and_from_a_graph(folder, monkeypatch):
+    monkeypatch.setenv("RSZSL_DATA", str(folder / "data"))
+    graph = folder / "data" / "rssdivcs"
+    graph.mkdir(parents=True)
+    np.save(graph / "sr_rskg_70x50.npy", np.random.default_rng(0).normal(size=(8, 5)).astype("float32"))
+    (graph / "class_names.txt").write_text("\n".join(name.replace(" ", "_") for name in CLASSES))
+    records = run_kinds(folder, ["annotated", "graph", "table:rows.csv+annotated"])
+    unseen = sorted(records["annotated"]["by_class"])
+    rows = records["annotated"]["rows_record"]
+    assert (rows["provider"], rows["images_looked_at"], rows["unseen_images_used"]) == ("annotated", 6 * 6, False)
+    assert rows["from_text"] == unseen and rows["text"]["provider"] == "text" and rows["text"]["ridge"] is None
+    assert records["graph"]["rows_record"]["provider"] == "graph"
+    assert records["graph"]["rows_record"]["images_per_class"] == 0
+    both = records["table:rows.csv+annotated"]["rows_record"]
+    assert [part["provider"] for part in both["parts"]] == ["table", "annotated"]
+    assert both["parts"][1]["images_looked_at"] == 36
+    assert all(0 <= record["accuracy"] <= 1 for record in records.values())
+
+
+def test_annotated_rows_touch_no_image_but_those_to_learn_from(folder):
+    images = read_images(folder / "stripes")
+    embeddings = np.random.default_rng(0).normal(size=(len(images.labels), 16)).astype("float32")
+    seen, fit = CLASSES[:5], np.array([i for i, label in enumerate(images.labels) if label in CLASSES[:5]][::2])
+    blind = np.full_like(embeddings, np.nan)
+    blind[fit] = embeddings[fit]
+    tables = []
+    for said in (embeddings, blind):
+        rows, look = dataset_rows(images, "stripes", "annotated", folder / "text.npz", said)
+        assert rows.record["provider"] == "text" and look is not None
+        tables.append(look(fit, seen))
+    np.testing.assert_array_equal(tables[0].rows, tables[1].rows)
+    assert tables[0].names == rows.names and tables[0].anchors.shape == (len(tables[0].attributes), 16)
+    unseen = [tables[0].names.index(name) for name in CLASSES[5:]]
+    np.testing.assert_array_equal(tables[0].rows[unseen], rows.rows[unseen])
+    looked = [tables[0].names.index(name) for name in seen]
+    assert not np.isclose(tables[0].rows[looked], rows.rows[looked]).all(1).any()
+
+
+def test_kinds_of_rows_that_cannot_be_had(folder, monkeypatch):
+    with pytest.raises(TrainingError, match=r"no class rows of kind 'anotated'; there are .* has annotated, too"):
+        run_kinds(folder, ["anotated"])
+    (folder / "data").mkdir()
+    monkeypatch.setenv("RSZSL_DATA", str(folder / "data"))
+    with pytest.raises(TrainingError, match="cannot read the knowledge-graph vectors"):
+        run_kinds(folder, ["graph"])
+    with pytest.raises(TrainingError, match="'annotated' are for `rszsl benchmark` alone"):
+        class_rows(read_images(folder / "stripes"), "stripes", "text+annotated", None)

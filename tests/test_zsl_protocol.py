@@ -1,6 +1,7 @@
 """The protocol: settings are chosen on folds of the seen classes, the test images are looked at once."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -163,6 +164,21 @@ def test_parts_of_a_run_choose_among_their_own_settings(data, split):
 def test_scores_that_are_no_numbers(data, split):
     with pytest.raises(TrainingError, match="broken scores gives scores that are no numbers"):
         evaluate(Deceiver(data.ids_of(split.unseen), ("broken scores",)), data, split, 5)
+
+
+def test_rows_are_made_from_what_may_be_looked_at_alone(data, split):
+    """A class that plays unseen in a fold has the row that an unseen class would have: no image of it is looked at."""
+    asked = []
+
+    def look(fit, seen):
+        asked.append(seen)
+        assert set(np.array(data.labels)[fit]) == set(seen)
+        assert not set(fit) & set(draw_images(data.labels, split, 5).seen_test)
+        return data.table
+
+    found = evaluate(build_method("chance"), replace(data, look=look), split, 5)
+    assert asked == [*(fold.fit for fold in class_folds(split.seen, split.unseen, 5)), split.seen]
+    assert found == evaluate(build_method("chance"), data, split, 5)
 
 
 def test_methods_by_name():

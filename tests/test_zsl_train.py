@@ -156,7 +156,7 @@ def test_an_interrupted_run_ends_as_an_unbroken_one(recipe, tmp_path):
     again = train(ours)
     assert (again.best_epoch, again.history) == (resumed.best_epoch, resumed.history)
     # Another recipe in the same folder is refused, and so are other images.
-    with pytest.raises(TrainingError, match="holds a training of another recipe"):
+    with pytest.raises(TrainingError, match="holds a training of another recipe or backbone"):
         train(recipe(seed=4))
     images = shutil.copytree(ours.data.source, tmp_path / "others")
     draw("red rows", 99).save(images / "red_rows" / "new.png")
@@ -223,7 +223,8 @@ def test_a_trainer_that_cannot_be_had(recipe):
         ({"data": {"source": "nowhere"}}, "nowhere holds no class folders"),
         ({"split": {"seen": 5}}, "5/2 needs 7 different classes, there are 8"),
         ({"tower": {"name": "resnet18"}}, "name a vit_"),
-        ({"tower": {"kind": "clip", "name": "nowhere"}}, "nowhere holds no CLIP vision tower"),
+        ({"tower": {"kind": "clip"}}, "there are timm, hybrid and hub"),
+        ({"tower": {"kind": "hub", "name": "nowhere"}}, 'no model "nowhere"'),
         ({"tower": {"weights": "nowhere.safetensors"}}, "cannot take the weights nowhere.safetensors"),
         ({"rows": {"kind": "humane"}}, "no class rows of kind 'humane'"),
         ({"rows": {"kind": "table", "table": "nowhere.csv"}}, "cannot read the class rows nowhere.csv"),

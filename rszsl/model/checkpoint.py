@@ -94,7 +94,7 @@ def load_model(name_or_path: str = DEFAULT_MODEL, *, device: str = "auto", trust
         return _load_ensemble(names, torch_device, trust_pickle=trust_pickle)
     found = _find(name_or_path)
     if isinstance(found, Path):
-        return _load_own(found, torch_device)
+        return _load_own(found, torch_device, trust_pickle=trust_pickle)
     return _load_hub(found, torch_device, trust_pickle=trust_pickle)
 
 
@@ -133,11 +133,13 @@ def _load_ensemble(names: Sequence[str], device: torch.device, *, trust_pickle: 
     return join_models([_load_hub(place, device, trust_pickle=trust_pickle) for place in places])
 
 
-def _load_own(folder: Path, device: torch.device) -> Model:
+def _load_own(folder: Path, device: torch.device, *, trust_pickle: bool) -> Model:
     card = read_card(folder / CARD_FILE)
     check_files(card)
     try:
-        return _assemble(card, device) if card.architecture == "dsva" else assemble(card, device)
+        if card.architecture == "dsva":
+            return _assemble(card, device)
+        return assemble(card, device, trust_pickle=trust_pickle)
     except (KeyError, TypeError, RuntimeError, ValueError, SafetensorError) as err:
         raise ModelError(f"{folder} does not fit this rszsl ({err}); upgrade rszsl or fetch the model again") from err
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from rszsl.classes import ClassName
 from rszsl.errors import ClassListError
 from rszsl.model.bundle import TileModel
-from rszsl.model.card import TOWER_FILE, WEIGHTS_FILE, ModelCard
+from rszsl.model.card import TOWER_FILE, WEIGHTS_FILE, Keys, ModelCard
 from rszsl.model.encoder import ClassRows, Encoded, Floats
 from rszsl.model.heads import DsvaHeads, normal, reported
 from rszsl.model.preprocess import Preprocess, normalise, short_side_px
@@ -84,9 +84,9 @@ class TrainedModel(TileModel):
         return Encoded(embedding.cpu().numpy(), attributes.cpu().numpy())
 
 
-def pack(tower: Tower, heads: DsvaHeads, rows: Floats) -> dict[str, Tensor]:
-    """Collect all weights under the names that `assemble` reads."""
-    tensors = {TOWER_PREFIX + name: value for name, value in tower.state_dict().items()}
+def pack(tower: Tower | None, heads: DsvaHeads, rows: Floats) -> dict[str, Tensor]:
+    """Collect all weights under the names that `assemble` reads; no tower where the card names it."""
+    tensors = {TOWER_PREFIX + name: value for name, value in tower.state_dict().items()} if tower else {}
     tensors |= {HEADS_PREFIX + name: value for name, value in heads.state_dict().items()}
     tensors[ROWS_KEY] = torch.from_numpy(rows)
     return {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
@@ -103,23 +103,39 @@ def describe(tower: Tower, heads: DsvaHeads, output: str, classes: Sequence[str]
     return json.dumps(values, indent=1) + "\n"
 
 
-def assemble(card: ModelCard, device: torch.device) -> TrainedModel:
-    """Build a model from the files beside its card.
+def assemble(card: ModelCard, device: torch.device, *, trust_pickle: bool = False) -> TrainedModel:
+    """Build a model from the files beside its card, and the tower that the card names where it has none of its own.
 
     Raises:
         KeyError, ValueError, RuntimeError: where they do not fit each other.
+        ModelError: where the tower is not to be had, or is another one.
     """
     folder: Path = card.path.parent
     told: Mapping[str, Any] = json.loads((folder / TOWER_FILE).read_text(encoding="utf-8"))
     tensors = load_file(folder / WEIGHTS_FILE)
-    tower = build_tower(told["tower"])
+    tower = _tower(card, told["tower"], tensors, trust_pickle=trust_pickle)
     centred = bool(told["heads"]["centred"])
     width = tower.width(aligned=centred)
     heads = DsvaHeads(width, told["heads"]["attributes"], tower.spec.prefix, tower.spec.grid, centred=centred)
-    for module, prefix in ((tower, TOWER_PREFIX), (heads, HEADS_PREFIX)):
-        module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+    heads.load_state_dict(_under(HEADS_PREFIX, tensors))
+    for module in (tower, heads):
         module.eval().requires_grad_(False).to(device)
     return TrainedModel(
         card, device, tuple(told["attributes"]), tuple(told["classes"]), tensors[ROWS_KEY].numpy(),
         tower, heads, told["heads"]["output"],
     )  # fmt: skip
+
+
+def _tower(card: ModelCard, config: Mapping[str, Any], tensors: Mapping[str, Tensor], *, trust_pickle: bool) -> Tower:
+    if packed := _under(TOWER_PREFIX, tensors):
+        tower = build_tower(config)
+        tower.load_state_dict(packed)
+        return tower
+    from rszsl.model.towers.hub import TowerOrigin, find_tower
+
+    origin = TowerOrigin(**Keys(card.path, card.raw).table("tower").strings(("source", "revision", "sha256")))
+    return find_tower(origin, str(card.path.parent), trust_pickle=trust_pickle)
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -71,7 +71,7 @@ def fetch_checked(source: Source, name: str, card: HubCard | None, *, trust_pick
     if source.sha256:
         check_hash(name, fetched.weights[0], sha256, source.sha256)
     elif source.repo or source.url or source.tag:
-        trust_on_first_use(name, source.revision or fetched.revision, sha256)
+        trust_on_first_use(name, sha256, pinned=source.revision, revision=fetched.revision)
     return fetched, sha256
 
 

@@ -65,27 +65,29 @@ def check_hash(name: str, file: Path, actual: str, expected: str) -> None:
         )
 
 
-def trust_on_first_use(name: str, revision: str, sha256: str) -> None:
-    """Note the hash of a model that no card vouches for; refuse another hash under the same name and revision later.
+def trust_on_first_use(name: str, sha256: str, *, pinned: str = "", revision: str = "") -> None:
+    """Note the hash of a model that no card vouches for; refuse another hash under the same name and pin later.
 
     Args:
         name: as in `--model`.
-        revision: of the source, or "" where it has none.
         sha256: of the weights.
+        pinned: the revision that was asked for, or "" where the newest was.
+        revision: the commit that came, or "" where the source has none.
 
     Raises:
         ModelError: where the weights changed since they were first used.
     """
     lock = read_lock()
-    key = f"{name}@{revision}" if revision else name
-    known = lock.get(key, {}).get("sha256")
-    if known is not None and known != sha256:
-        raise ModelError(
-            f"the weights of {key} changed since they were first used: sha256 {sha256[:12]}…, {lock_file()} says "
-            f"{known[:12]}…; if you expect that, remove the entry there"
-        )
+    key = f"{name}@{pinned}" if pinned and not name.endswith(f"@{pinned}") else name
+    known = lock.get(key)
     if known is None:
-        _write_lock(lock | {key: {"sha256": sha256}})
+        _write_lock(lock | {key: {"revision": revision, "sha256": sha256}})
+    elif known.get("sha256") != sha256:
+        raise ModelError(
+            f"the weights of {key} changed since they were first used: sha256 {sha256[:12]}…"
+            f"{f' of revision {revision}' if revision else ''}, {lock_file()} says {str(known.get('sha256'))[:12]}…"
+            f"{f' of {was}' if (was := known.get('revision')) else ''}; if you expect that, remove the entry there"
+        )
 
 
 def lock_file() -> Path:

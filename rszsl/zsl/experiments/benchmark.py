@@ -9,8 +9,12 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+<<<<<<< HEAD
 from rszsl.errors import TrainingError
 from rszsl.zsl.data.splits import draw_classes
+=======
+from rszsl.zsl.data.splits import draw_classes, draw_images
+>>>>>>> clip
 from rszsl.zsl.experiments.features import data_key, open_dataset, prepare
 from rszsl.zsl.experiments.methods import build_method, parts_of
 from rszsl.zsl.experiments.protocol import evaluate
@@ -118,11 +122,12 @@ def run_task(task: Task) -> list[dict[str, Any]]:
     started = time.monotonic()
     data = open_dataset(recipe, key.dataset, key.rows, aligned=key.method not in RAW_TOKENS)
     split = draw_classes(data.table.names, key.seen, key.unseen, key.seed)
+    train = draw_images(data.labels, split, key.seed).train
     outcomes = evaluate(build_method(key.method), data, split, key.seed, parts_of(key.method))
     provenance = Provenance(
         command=task.command,
         data_sha256=data_key(recipe, key.dataset),
-        rows_record=dict(data.table.record),
+        rows_record=dict(data.table_for(train, split.seen).record),
         git=git_revision(Path(__file__).parent),
         seconds=time.monotonic() - started,
     )

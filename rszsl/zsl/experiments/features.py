@@ -1,25 +1,18 @@
 """Build the data sets of a benchmark: cached features, class rows and names."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rszsl.errors import TrainingError
 from rszsl.zsl.data.folders import ImageSet, data_root
 from rszsl.zsl.data.layouts import read_folder, read_images
 from rszsl.zsl.experiments.protocol import Dataset
 from rszsl.zsl.experiments.recipe import BenchmarkRecipe, DataRecipe
-from rszsl.zsl.problem import ClassTable, Features, Floats
+from rszsl.zsl.experiments.rows import dataset_rows, name_vectors
+from rszsl.zsl.problem import Features
 
-if TYPE_CHECKING:
-    from rszsl.model.text import PhraseEncoder
-
-TEXT_RIDGE = 0.3
-"""Penalty of the coefficients that rebuild a name from attributes, as in the recipe of the bundled model."""
 ALIGNED_FILE, RAW_FILE = "aligned-{grid}.npy", "tokens-{grid}.npy"
 
 
@@ -54,7 +47,7 @@ def open_dataset(recipe: BenchmarkRecipe, name: str, rows: str, *, aligned: bool
     Args:
         recipe: names the caches.
         name: of the data set.
-        rows: see `class_rows`.
+        rows: see `dataset_rows`.
         aligned: tokens in the space of the embedding; else as the tower's last block gives them.
     """
     from rszsl.zsl.towers.cache import read_features
@@ -70,7 +63,8 @@ def open_dataset(recipe: BenchmarkRecipe, name: str, rows: str, *, aligned: bool
         grid=recipe.grid,
         names=name_vectors(images.classes, recipe.text_vectors),
     )
-    return Dataset(name, features, images.labels, class_rows(images, name, rows, recipe.text_vectors))
+    table, look = dataset_rows(images, name, rows, recipe.text_vectors, embedding)
+    return Dataset(name, features, images.labels, table, look)
 
 
 def data_key(recipe: BenchmarkRecipe, name: str) -> str:
@@ -78,62 +72,3 @@ def data_key(recipe: BenchmarkRecipe, name: str) -> str:
     from rszsl.zsl.towers.cache import read_features
 
     return read_features(recipe.cache / name).key
-
-
-def name_vectors(phrases: tuple[str, ...], text_vectors: Path) -> Floats:
-    """Give vectors of phrases in the space of the tower's embedding: float32 (n, E)."""
-    from rszsl.zsl.rows.bridge import bridge_names
-
-    return bridge_names(phrases, text_vectors, phrase_encoder())
-
-
-@cache
-def phrase_encoder() -> "PhraseEncoder":
-    """The bundled model's text side, for phrases that have no vector of their own."""
-    from rszsl.model.bundle import DsvaModel
-    from rszsl.model.checkpoint import load_model
-
-    model = load_model(device="cpu")
-    assert isinstance(model, DsvaModel)
-    return model.text.encoder
-
-
-def class_rows(images: ImageSet, table: str, kind: str, text_vectors: Path | None) -> ClassTable:
-    """Give the rows of all classes of a set, with where their attributes' words lie.
-
-    Args:
-        images: name the classes.
-        table: which human table, by the name of its data set.
-        kind: `human`; `text`, names against a vocabulary of attributes; `table:FILE.csv`, the user's own; or some of
-            them side by side, as `human+text`.
-        text_vectors: table of text vectors; None: the bundled text side reads all names, and no anchors are known.
-
-    Raises:
-        TrainingError: for an unknown kind.
-    """
-    from rszsl.zsl.rows.combine import combine_rows
-    from rszsl.zsl.rows.common import attribute_words
-    from rszsl.zsl.rows.human import human_rows
-    from rszsl.zsl.rows.table import table_rows
-    from rszsl.zsl.rows.textual import bundled_text, table_text, textual_rows
-    from rszsl.zsl.rows.vocabulary import bundled_attributes
-
-    tables, words = [], []
-    for part in kind.split("+"):
-        if part == "human":
-            tables.append(human_rows(images.classes, table, data_root() / "attributes"))
-            words += [attribute_words(name) for name in tables[-1].attributes]
-        elif part.startswith("table:"):
-            tables.append(table_rows(images.classes, Path(part.removeprefix("table:"))))
-            words += [attribute_words(name) for name in tables[-1].attributes]
-        elif part == "text":
-            vocabulary = bundled_attributes()
-            text = table_text(text_vectors, phrase_encoder()) if text_vectors else bundled_text()
-            tables.append(textual_rows(images.classes, vocabulary, text, ridge=TEXT_RIDGE))
-            words += [attribute.phrase for attribute in vocabulary]
-        else:
-            raise TrainingError(
-                f"no class rows of kind {kind!r}; there are human, text, table:FILE.csv, and such as human+text"
-            )
-    rows = tables[0] if len(tables) == 1 else combine_rows(tables)
-    return replace(rows, anchors=name_vectors(tuple(words), text_vectors)) if text_vectors else rows

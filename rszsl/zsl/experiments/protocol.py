@@ -7,7 +7,7 @@ stands the oracle: the best that any setting reached on the test classes, as pub
 
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,13 +29,19 @@ class Dataset:
         name: as in results.
         features: of N images.
         labels: N class names, each a name of `table`.
-        table: rows of all classes.
+        table: rows of all classes, made without looking at an image.
+        look: makes the rows from the images to learn from (their ids) and the classes that these show; None: `table`.
     """
 
     name: str
     features: Features
     labels: tuple[str, ...]
     table: ClassTable
+    look: Callable[[Indices, Sequence[str]], ClassTable] | None = None
+
+    def table_for(self, fit: Indices, seen: Sequence[str]) -> ClassTable:
+        """Give the rows of all classes, of which only images in `fit` may be looked at; the order of names stays."""
+        return self.table if self.look is None else self.look(fit, seen)
 
     def ids_of(self, names: Sequence[str]) -> Indices:
         """Give sorted rows of some classes."""
@@ -171,7 +177,8 @@ def _trials(
     seed: int,
 ) -> list[Trial]:
     """Learn from `fit`, score `asked` = (of unseen classes, of seen classes); a trial a setting."""
-    problem = Problem(data.features, data.truth, data.table, fit, data.ids_of(seen), data.ids_of(unseen))
+    table = data.table_for(fit, seen)
+    problem = Problem(data.features, data.truth, table, fit, data.ids_of(seen), data.ids_of(unseen))
     ask = np.concatenate(asked)
     truth, first = data.truth[ask], len(asked[0])
     return [_trial(c, problem, truth, first) for c in method.candidates(problem, ask, seed)]

@@ -3,6 +3,7 @@
 import csv
 import datetime
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,8 @@ def finish(training: Training) -> dict[str, Any]:
     result = _result(training, scores, rows)
     folder = training.recipe.output
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(pack(training.tower, training.module.heads, rows), folder / WEIGHTS_FILE)
+    named = training.origin is not None and not training.recipe.tower.standalone
+    save_file(pack(None if named else training.tower, training.module.heads, rows), folder / WEIGHTS_FILE)
     table = training.material.table
     told = describe(training.tower, training.module.heads, training.module.output, table.names, table.attributes)
     (folder / TOWER_FILE).write_text(told, encoding="utf-8")
@@ -86,7 +88,7 @@ def _result(training: Training, scores: dict[str, Floats], rows: Floats) -> dict
         "seed": training.recipe.seed,
         "tower": training.tower.spec.name,
         "recipe_sha256": sha256_of(training.recipe.path),
-        "command": f"rszsl train {training.recipe.path.as_posix()}",
+        "command": training.recipe.command,
         "git": git_revision(Path(__file__).parent),
         "accuracy": per_class_accuracy(scores["unseen"] @ rows.T, truth, unseen),
         "chance": 1 / len(unseen),
@@ -145,6 +147,7 @@ def _card(training: Training, calibrator: Calibrator, threshold: float, result: 
             "std": list(spec.std),
         },
         "shape": {},
+        **({"tower": asdict(training.origin)} if training.origin else {}),
         "calibrator": {
             "kind": "logistic",
             "bias": calibrator.bias,

@@ -87,7 +87,13 @@ class Measured:
 
 
 def measure(
-    source: Path, model: str, classes: Sequence[str] | None = None, *, device: str = "auto", batch_size: int = 32
+    source: Path,
+    model: str,
+    classes: Sequence[str] | None = None,
+    *,
+    device: str = "auto",
+    trust_pickle: bool = False,
+    batch_size: int = 32,
 ) -> Measured:
     """Show labelled images to a model and ask it which of their classes each one is.
 
@@ -96,6 +102,7 @@ def measure(
         model: as in `--model`.
         classes: only images of these, which are also the only answers; None: all.
         device: as in `--device`.
+        trust_pickle: as in `--trust-pickle`.
         batch_size: images at once.
 
     Raises:
@@ -107,7 +114,7 @@ def measure(
     if missing := [name for name in names if name not in images.classes]:
         raise TrainingError(f"{source} has no image of {missing[0]!r}{close_names(missing[0], images.classes)}")
     images = images.take([i for i, label in enumerate(images.labels) if label in names])
-    loaded = load_model(model, device=device)
+    loaded = load_model(model, device=device, trust_pickle=trust_pickle)
     rows = loaded.class_rows([ClassName(name) for name in names]).rows
     attributes = encode_images(loaded, images.paths, batch_size)
     scores = score(attributes, rows, loaded.background_rows, loaded.calibrator)

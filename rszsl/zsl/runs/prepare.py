@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 
 from rszsl.errors import TrainingError
 from rszsl.model.towers.build import build_tower
+from rszsl.model.towers.hub import TowerOrigin, load_tower
 from rszsl.model.towers.timm import TimmTower, build_timm
 from rszsl.model.towers.tower import Tower
 from rszsl.zsl.data.check import leave_out, read_leave_out, readable
 from rszsl.zsl.data.folders import ImageSet, data_root
 from rszsl.zsl.data.layouts import layouts, read_images
 from rszsl.zsl.data.splits import ClassSplit, ImageSplit, draw_classes, draw_images, read_split
-from rszsl.zsl.experiments.features import class_rows
+from rszsl.zsl.experiments.rows import class_rows
 from rszsl.zsl.problem import ClassTable
 from rszsl.zsl.rows.common import check_rows
 from rszsl.zsl.runs.recipe import TowerPart, TrainRecipe
@@ -82,28 +83,28 @@ def _rows(recipe: TrainRecipe, images: ImageSet) -> ClassTable:
     return class_rows(images, part.table or images.name, part.kind, vectors)
 
 
-def start_tower(part: TowerPart) -> Tower:
-    """Build the tower with its initial weights.
+def start_tower(part: TowerPart) -> tuple[Tower, TowerOrigin | None]:
+    """Build the tower with its initial weights; with where it comes from, if from elsewhere.
 
     Raises:
         TrainingError: where the weights cannot be read or do not fit.
         ModelError: where there is no such tower.
     """
-    if part.kind == "clip":
-        from rszsl.model.towers.clip import load_clip
-
-        return load_clip(Path(part.name))
+    if part.kind == "hub":
+        return load_tower(part.name, trust_pickle=part.trust_pickle)
+    if part.kind not in ("timm", "hybrid"):
+        raise TrainingError(f"[tower] kind {part.kind!r} is unknown; there are timm, hybrid and hub")
     config = {
         "kind": part.kind, "name": part.name, "input_px": part.input_px,
         "embed_dim": part.embed_dim, "depth": part.depth, "heads": part.heads,
     }  # fmt: skip
     if part.weights == "timm":
-        return build_timm(config, pretrained=True)
+        return build_timm(config, pretrained=True), None
     tower = build_tower(config)
     assert isinstance(tower, TimmTower)
     if part.weights:
         _load_weights(tower, part)
-    return tower
+    return tower, None
 
 
 def _load_weights(tower: TimmTower, part: TowerPart) -> None:

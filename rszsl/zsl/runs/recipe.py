@@ -1,8 +1,10 @@
 """What `rszsl train` does, read from TOML."""
 
+import hashlib
+import shlex
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,7 +44,7 @@ class RowsPart:
     """Class rows.
 
     Attributes:
-        kind: `human`, `text`, `human+text`, or `table` (a CSV).
+        kind: `human`, `text`, `graph`, some of them joined by `+`, or `table` (a CSV).
         table: which human table, or the CSV.
         text_vectors: table of text vectors; empty: the bundled text side reads all names.
     """
@@ -57,11 +59,14 @@ class TowerPart:
     """The backbone.
 
     Attributes:
-        kind: `timm`, `hybrid` or `clip`.
-        name: of timm; for `clip` a folder in transformers layout.
-        input_px: side of its input.
+        kind: `timm`, `hybrid`, or `hub`, the image side of any CLIP-like model.
+        name: of timm; for `hub` as in `--model`: a model with a card, a folder, `hf:owner/name@revision` or
+            `open_clip:ARCH/TAG`.
+        input_px: side of its input; that of a `hub` tower is its own.
         weights: initial weights: a file; `timm` for those of timm's hub; empty: random, or the folder's own.
-        frozen: its tokens are computed once and kept, only the heads learn.
+        frozen: its tokens are computed once and kept, only the heads learn. A `hub` tower is, unless it says false.
+        standalone: keep a `hub` tower's weights in the model; else the model names the tower and its sha256.
+        trust_pickle: read the weights of a `hub` tower from a pickle, too.
         embed_dim: of a hybrid.
         depth: of a hybrid.
         heads: of a hybrid.
@@ -72,6 +77,8 @@ class TowerPart:
     input_px: int = 224
     weights: str = ""
     frozen: bool = False
+    standalone: bool = False
+    trust_pickle: bool = False
     embed_dim: int = 192
     depth: int = 2
     heads: int = 3
@@ -108,6 +115,7 @@ class TrainRecipe:
         seed: of everything random but the split.
         output: folder of the model.
         work: folder of checkpoints, logs and kept features.
+        backbone: the `hub` tower that the command line named instead of the recipe's; empty: none.
     """
 
     path: Path
@@ -121,6 +129,20 @@ class TrainRecipe:
     tower: TowerPart
     dsva: DsvaRecipe
     trainer: TrainerPart = field(default_factory=TrainerPart)
+    backbone: str = ""
+
+    @property
+    def command(self) -> str:
+        """What does this training again."""
+        words = ["rszsl", "train", self.path.as_posix()]
+        if self.backbone:
+            words += ["--backbone", self.backbone, *(["--standalone"] if self.tower.standalone else [])]
+        return shlex.join(words)
+
+    @property
+    def key(self) -> str:
+        """sha256 of what is trained: the recipe, and the tower where the command line named another."""
+        return hashlib.sha256(self.path.read_bytes() + self.backbone.encode()).hexdigest()
 
 
 def read_train_recipe(path: Path) -> TrainRecipe:
@@ -144,12 +166,46 @@ def read_train_recipe(path: Path) -> TrainRecipe:
             data=_part(DataPart, raw["data"], "data"),
             split=_part(SplitPart, raw["split"], "split"),
             rows=_part(RowsPart, raw.get("rows", {}), "rows"),
-            tower=_part(TowerPart, raw["tower"], "tower"),
+            tower=_tower(raw["tower"]),
             dsva=recipe_of(str(changes.pop("mode", "rszsl")), changes),
             trainer=_part(TrainerPart, raw.get("trainer", {}), "trainer"),
         )
     except (KeyError, TypeError, ValueError) as err:
         raise TrainingError(f"the recipe {path} has a missing, unknown or wrong key: {err}") from err
+
+
+def with_tower(
+    recipe: TrainRecipe, backbone: str = "", *, standalone: bool = False, trust_pickle: bool = False
+) -> TrainRecipe:
+    """Put the tower of the command line in the place of the recipe's.
+
+    Args:
+        recipe: as read.
+        backbone: as in `--backbone`; empty: the recipe's own tower.
+        standalone: keep the tower's weights in the model.
+        trust_pickle: read the weights from a pickle, too.
+
+    Raises:
+        TrainingError: where there is no `hub` tower to keep.
+    """
+    tower = TowerPart("hub", backbone, frozen=True) if backbone else recipe.tower
+    if (standalone or trust_pickle) and tower.kind != "hub":
+        raise TrainingError(
+            f'{recipe.path} has a tower of kind "{tower.kind}", which every model keeps: --standalone and '
+            "--trust-pickle are for --backbone NAME"
+        )
+    standalone, trust_pickle = standalone or tower.standalone, trust_pickle or tower.trust_pickle
+    return replace(recipe, backbone=backbone, tower=replace(tower, standalone=standalone, trust_pickle=trust_pickle))
+
+
+def _tower(raw: Mapping[str, Any]) -> TowerPart:
+    part = _part(TowerPart, {"frozen": raw.get("kind") == "hub", **raw}, "tower")
+    if part.kind == "hub" and not part.frozen and not part.standalone:
+        raise TrainingError(
+            f"[tower] {part.name} would be trained, and then be no longer the one that the model names; "
+            "leave it frozen, or add standalone = true"
+        )
+    return part
 
 
 def _part(kind: type[T], raw: Mapping[str, Any], title: str) -> T:

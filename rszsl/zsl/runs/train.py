@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from rszsl.errors import TrainingError
-from rszsl.zsl.data.hashes import sha256_of
 from rszsl.zsl.dsva.episodes import EpisodeSampler
 from rszsl.zsl.dsva.frozen import TokenSet, as_read, problem_rows, read_tokens
 from rszsl.zsl.dsva.module import DsvaModule
@@ -41,6 +40,7 @@ class Training:
         recipe: what is done.
         material: images, classes, rows.
         tower: the backbone; with `frozen` its tokens are kept, and the module trains heads alone.
+        origin: where the tower comes from, if from elsewhere.
         module: what is trained; after `run` with the weights of the best epoch.
         best_epoch: which that was, counted from 0.
         history: what was measured after each epoch.
@@ -54,7 +54,7 @@ class Training:
         """
         lightning.seed_everything(recipe.seed, verbose=False)
         material = gather(recipe, log)
-        tower = start_tower(recipe.tower)
+        tower, self.origin = start_tower(recipe.tower)
         self.recipe, table = without_anchors(recipe, material.table, tower)
         self.material = Material(material.images, material.classes, material.parts, table, material.truth)
         self.tower, self.log, self.best_epoch = tower, log, -1
@@ -124,6 +124,7 @@ class Training:
             "data_sha256": self.material.images.sha256,
             "seed": self.recipe.seed,
             "split_seed": self.recipe.split.seed,
+            **({"tower_sha256": self.origin.sha256} if self.origin else {}),
         }
         return module
 
@@ -139,7 +140,8 @@ class Training:
         from rszsl.zsl.towers.cache import cache_features
         from rszsl.zsl.towers.derived import derive_tokens
 
-        folder = self.recipe.work / f"{self.recipe.tower.kind}-tokens"
+        name = f"-{self.origin.sha256[:12]}" if self.origin else ""
+        folder = self.recipe.work / f"{self.recipe.tower.kind}{name}-tokens"
         features = cache_features(self.tower, self.material.images.paths, folder, log=self.log)
         centred, grid = self.recipe.dsva.centred, self.tower.spec.grid
         file = folder / f"{'aligned' if centred else 'tokens'}-{grid}.npy"
@@ -194,11 +196,12 @@ def _tensorboard(folder: Path) -> list[TensorBoardLogger]:
 def _check_same_run(folder: Path, recipe: TrainRecipe) -> None:
     file = folder / "recipe.sha256"
     folder.mkdir(parents=True, exist_ok=True)
-    if (folder / LAST).exists() and file.exists() and file.read_text() != sha256_of(recipe.path):
+    if (folder / LAST).exists() and file.exists() and file.read_text() != recipe.key:
         raise TrainingError(
-            f"{folder} holds a training of another recipe; remove it, or give this one another name or work folder"
+            f"{folder} holds a training of another recipe or backbone; remove it, or give this one another name or "
+            "work folder"
         )
-    file.write_text(sha256_of(recipe.path))
+    file.write_text(recipe.key)
 
 
 @contextmanager
