@@ -9,12 +9,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-<<<<<<< HEAD
 from rszsl.errors import TrainingError
-from rszsl.zsl.data.splits import draw_classes
-=======
 from rszsl.zsl.data.splits import draw_classes, draw_images
->>>>>>> clip
 from rszsl.zsl.experiments.features import data_key, open_dataset, prepare
 from rszsl.zsl.experiments.methods import build_method, parts_of
 from rszsl.zsl.experiments.protocol import evaluate

@@ -42,15 +42,11 @@ class BenchmarkRecipe:
         grid: patches a side that tokens are pooled to.
         text_vectors: table of text vectors, for class and attribute names.
         data: the data sets.
-<<<<<<< HEAD
-        methods: (name of the method, kinds of rows: `human`, `text`, `table:FILE.csv`, or some of them joined by `+`).
+        methods: (name of the method, kinds of rows: `human`, `text`, `annotated`, `graph`, `table:FILE.csv`, or some
+            of them joined by `+`).
         compare: pairs of (method, rows) whose accuracies are set against each other, run by run; the second may be
             `("oracle", "")`, the first one's own.
         beside: folder of another benchmark's result files, where the second of a pair is looked for as well.
-=======
-        methods: (name of the method, kinds of rows: `human`, `text`, `annotated`, `graph`, `table:FILE.csv`, or some
-            of them joined by `+`).
->>>>>>> clip
     """
 
     path: Path
