@@ -29,7 +29,7 @@ def encode_with_cache(plan: ScenePlan, model: Model, options: MapOptions) -> Ite
     if options.cache is None:
         yield from encode_tiles(plan, model, options)
         return
-    key = cache_key(plan, model.card, options)
+    key = cache_key(plan, model, options)
     if options.cache.exists():
         cache = open_cache(options.cache)
         check_fits(cache, key)
