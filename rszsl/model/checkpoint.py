@@ -25,7 +25,7 @@ from rszsl.model.card import (
     ModelCard,
     read_card,
 )
-from rszsl.model.device import parse_device
+from rszsl.model.device import keep_freed_memory, parse_device
 from rszsl.model.dsva import Dsva, Shape
 from rszsl.model.encoder import Floats
 from rszsl.model.hub.card import card_names, find_card, is_hub_card, read_hub_card
@@ -95,6 +95,8 @@ def load_model(
             the precision is not there.
     """
     torch_device = parse_device(device)
+    if torch_device.type == "cpu":
+        keep_freed_memory()
     names = (name_or_path,) if find_card(name_or_path, MODEL_FOLDERS) else member_names(name_or_path)
     if len(names) > 1:
         return _load_ensemble(names, torch_device, precision, trust_pickle=trust_pickle)

@@ -1,8 +1,14 @@
 """Where a model runs."""
 
+import ctypes
+import sys
+
 import torch
 
 from rszsl.errors import ModelError
+
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
+"""Names of `mallopt` in glibc's malloc.h."""
 
 
 def parse_device(name: str) -> torch.device:
@@ -39,3 +45,16 @@ def _check_cuda(name: str, index: int | None) -> None:
         raise ModelError(f'device "{name}" is not there: torch sees no CUDA GPU; use "auto" or "cpu"')
     if index is not None and index >= count:
         raise ModelError(f'device "{name}" is not there: torch sees {count} CUDA GPU(s), numbered from 0')
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep what a batch frees for the next one, instead of a page fault for each page of every batch.
+
+    For the whole process, and without a word where there is no glibc. On two CPUs it is a fifth of the model's time.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    tune = getattr(ctypes.CDLL(None), "mallopt", None)
+    if tune is not None:
+        tune(MMAP_THRESHOLD, 1 << 30)
+        tune(TRIM_THRESHOLD, (1 << 31) - 1)

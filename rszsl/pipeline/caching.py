@@ -65,7 +65,7 @@ def embed_scene(
         told.warn(warning)
     encoded = 0
     with write_cache(path, cache_key(plan, loaded, chosen)) as sink:
-        for tiles in encode_tiles(plan, loaded, chosen):
+        for tiles in encode_tiles(plan, loaded, chosen, told):
             sink.append(tiles)
             encoded += int(tiles.encoded.sum())
             told.advance(len(tiles))
