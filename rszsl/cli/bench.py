@@ -1,6 +1,7 @@
 """`rszsl bench`: how fast this machine maps, and what limits it."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,7 +48,7 @@ def bench_command(
     loaded = loaded_model(None, model, options)
     with tempfile.TemporaryDirectory(prefix="rszsl-bench-") as folder:
         path = scene or str(write_demo_scene(Path(folder) / "painted.tif"))
-        found = measure_scene(path, loaded, options, tiles)
+        found = replace(measure_scene(path, loaded, options, tiles), scene=scene or "painted")
     if file is not None:
         write_json(found, file)
     _show(found)
