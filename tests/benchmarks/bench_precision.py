@@ -131,12 +131,11 @@ def session(path, threads):
 
 def agreement(tiles, names, graphs):
     """Share of tiles whose nearest class is that of fp32, and cosines to what fp32 says, in percent and mean."""
-    torch.set_num_threads(2)
     models = {name: rszsl.load_model(device="cpu", precision=name) for name in ("fp32", "bf16")}
     rows = models["fp32"].class_rows([ClassName(name) for name in names]).rows
     encoders = {name: model.encode for name, model in models.items()}
     for name, path in graphs.items():
-        opened = session(path, 2)
+        opened = session(path, torch.get_num_threads())
         encoders[name] = lambda part, opened=opened: opened.run(None, {"pixels": normalised(part)})
     said = {name: [attributes_of(encode(part)) for part in batched(tiles)] for name, encode in encoders.items()}
     exact = np.concatenate(said.pop("fp32"))
