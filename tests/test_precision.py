@@ -55,7 +55,7 @@ def test_auto_needs_both_the_device_and_the_labels(agreement, able, chosen, monk
 @pytest.mark.parametrize(
     ("asked", "device", "says"),
     [
-        ("int8", "cpu", "some has none: .* use --precision bf16"),
+        ("int8", "cpu", "some has none; use --precision bf16"),
         ("bf16", "mps", "not for mps; use --precision fp32"),
         ("half", "cpu", 'unknown precision "half"; use auto, fp32, bf16, int8'),
     ],

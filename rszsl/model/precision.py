@@ -33,8 +33,8 @@ def choose_precision(asked: str, device: torch.device, card: ModelCard) -> str:
         raise ModelError(f'unknown precision "{asked}"; use {", ".join(PRECISIONS)}')
     if asked == "int8":
         raise ModelError(
-            f"--precision int8 is for models that come with int8 weights, and {card.name} has none: int8 changed too "
-            "many of its labels; use --precision bf16, or auto"
+            f"--precision int8 is for models that come with int8 weights, and {card.name} has none; use --precision "
+            "bf16, fp32 or auto (why: docs/MODELS.md)"
         )
     if asked == "bf16" and device.type not in ("cpu", "cuda"):
         raise ModelError(f"--precision bf16 is for CPUs and CUDA GPUs, not for {device}; use --precision fp32")
