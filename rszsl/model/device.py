@@ -50,7 +50,7 @@ def _check_cuda(name: str, index: int | None) -> None:
 def keep_freed_memory() -> None:
     """Let glibc keep what a batch frees for the next one, instead of a page fault for each page of every batch.
 
-    For the whole process, and without a word where there is no glibc. docs/decisions/0041-precision.md has what it gains.
+    For the whole process; nothing happens where there is no glibc. What it gains: docs/decisions/0041-precision.md.
     """
     if not sys.platform.startswith("linux"):
         return
