@@ -8,6 +8,7 @@ from rszsl.errors import OptionError
 
 DEFAULT_MODEL = "dsva-small"
 PATHS = ("aoi", "attributes", "examples", "cache")
+PRECISIONS = ("auto", "fp32", "bf16", "int8")
 FORMAT_NAMES = ("gpkg", "geojson", "parquet", "flatgeobuf")
 
 
@@ -18,6 +19,7 @@ class MapOptions:
     Attributes:
         model: a bundled model, a model with a card, a model folder, `hf:owner/name`, or `open_clip:ARCH/TAG`.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        precision: one of `PRECISIONS`; `auto` leaves fp32 where labels were measured to agree and it is faster.
         batch_size: tiles that the model sees at once.
         bands: three bands (1-based) as red, green, blue, or one; None by colour interpretation.
         value_ranges: raw (low, high), one for all bands or one for each; None decides from the scene.
@@ -40,6 +42,7 @@ class MapOptions:
 
     model: str = DEFAULT_MODEL
     device: str = "auto"
+    precision: str = "auto"
     batch_size: int = 32
     bands: tuple[int, ...] | None = None
     value_ranges: tuple[tuple[float, float], ...] | None = None
@@ -70,6 +73,7 @@ class MapOptions:
         _check(0 <= self.min_valid <= 1, f"--min-valid {self.min_valid} must be from 0 to 1")
         sure = self.min_confidence
         _check(sure is None or 0 <= sure <= 1, f"--min-confidence {sure} must be from 0 to 1")
+        _check(self.precision in PRECISIONS, f'--precision "{self.precision}" is none of {", ".join(PRECISIONS)}')
         _check(self.format in FORMAT_NAMES, f'--format "{self.format}" is none of {", ".join(FORMAT_NAMES)}')
         for low, high in self.value_ranges or ():
             _check(low < high, f"--range {low:g},{high:g} must rise from low to high")

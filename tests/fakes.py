@@ -28,6 +28,7 @@ class ColourModel:
     calibrator = Calibrator(bias=0.0, weight_similarity=0.0, weight_margin=10.0, background_max_cosine=0.9)
     min_confidence = 0.5
     device = "cpu"
+    precision = "fp32"
 
     def __init__(self, input_px=16, gsd_m=1.0):
         self.card = SimpleNamespace(name="colours", version="1", sha256="0" * 64, input_px=input_px, gsd_m=gsd_m)
@@ -61,6 +62,7 @@ class ColourSource:
     digest: str = "colours"
     once: str = ""
     slow_s: float = 0.0
+    precision: str = "auto"
 
     def load(self, device):
         return MoodyModel(self)

@@ -23,11 +23,13 @@ class Checkpoint:
         name: as in `--model`; a path is absolute.
         digest: of its card and its weights.
         trust_pickle: read weights that come as a pickle, too.
+        precision: as in `--precision`.
     """
 
     name: str
     digest: str
     trust_pickle: bool = False
+    precision: str = "auto"
 
     def load(self, device: str) -> Model:
         """Load it.
@@ -35,7 +37,7 @@ class Checkpoint:
         Raises:
             ModelError: where it cannot be loaded, or is another one.
         """
-        model = load_model(self.name, device=device, trust_pickle=self.trust_pickle)
+        model = load_model(self.name, device=device, precision=self.precision, trust_pickle=self.trust_pickle)
         if (found := card_digest(model.card.raw, model.card.files)) != self.digest:
             raise ModelError(f"{model.card.path} is of another model: {found[:12]}…, wanted {self.digest[:12]}…")
         return model
@@ -49,18 +51,19 @@ class Checkpoint:
         return find_digest(self.name, trust_pickle=self.trust_pickle)
 
 
-def checkpoint_of(name: str, *, trust_pickle: bool = False) -> Checkpoint:
+def checkpoint_of(name: str, *, trust_pickle: bool = False, precision: str = "auto") -> Checkpoint:
     """Name a model for workers: by its absolute path where it is a folder or a file, else by name.
 
     Args:
         name: as in `--model`.
         trust_pickle: read weights that come as a pickle, too.
+        precision: as in `--precision`.
 
     Raises:
         ModelError: where there is none, it is damaged, or cannot be fetched.
     """
     lasting = _lasting(name)
-    return Checkpoint(lasting, find_digest(lasting, trust_pickle=trust_pickle), trust_pickle)
+    return Checkpoint(lasting, find_digest(lasting, trust_pickle=trust_pickle), trust_pickle, precision)
 
 
 def name_of(model: Model) -> str:

@@ -9,12 +9,12 @@ from typing import Any
 
 from distributed import Client, Future, KilledWorker, get_worker
 
-from rszsl.batch.memory import keep_memory
 from rszsl.batch.pool import Advanced, Failed, Finished, Hear, Mishap, Started, Trouble, attempt
 from rszsl.batch.roster import Roster
 from rszsl.batch.work import Brief, Outcome, Unit
 from rszsl.batch.worker import run_unit
 from rszsl.errors import ClusterError
+from rszsl.model.memory import keep_freed_memory
 
 DEPTH = 2
 """Units in flight for each thread of the workers: one that runs and one at hand."""
@@ -25,7 +25,7 @@ GPU = "GPU"
 
 def run_on_worker(brief: Brief, unit: Unit, ticket: str, topic: str) -> Outcome | Mishap:
     """Run a unit in a worker's thread, and say when it begins and how it goes on: scheduler events, of 200 bytes."""
-    keep_memory()
+    keep_freed_memory()
     worker = get_worker()
     worker.log_event(topic, {"ticket": ticket, "worker": worker.address})
     told_s, untold = time.monotonic(), 0

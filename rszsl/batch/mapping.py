@@ -82,7 +82,7 @@ def map_scenes(
     chosen = MapOptions(**options)
     extra = BatchOptions(merge=merge, strip_tiles=strip_tiles, retries=retries, timeout_s=timeout_s)
     listed = expand([str(s) for s in ([scenes] if isinstance(scenes, str | Path) else scenes)], asset)
-    source = checkpoint_of(chosen.model, trust_pickle=chosen.trust_pickle)
+    source = checkpoint_of(chosen.model, trust_pickle=chosen.trust_pickle, precision=chosen.precision)
     return run_batch(
         listed, as_classes(classes), Path(out), source, chosen, extra, client, progress or BatchProgress(Quiet())
     )

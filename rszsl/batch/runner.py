@@ -247,7 +247,9 @@ class Runner:
         self._write(row, facts, unpack(labels), self._clocks.pop(row.id), "")
 
     def _write(self, row: SceneRow, facts: SceneFacts, labels: SceneLabels, clock: Clock, error: str) -> None:
-        labelled = Labelled(row, Footing.of_cache(facts.key), labels, self._manifest.device(row.id), clock)
+        labelled = Labelled(
+            row, Footing.of_cache(facts.key), labels, self._manifest.device(row.id), facts.key.precision, clock
+        )
         try:
             state, output = self._sink.write(labelled)
         except SceneError as err:  # not one tile could be read

@@ -31,6 +31,7 @@ class Labelled:
     footing: Footing
     labels: SceneLabels
     device: str
+    precision: str
     clock: Clock
 
 
@@ -80,7 +81,7 @@ class FilePerScene:
 
     def write(self, scene: Labelled) -> tuple[str, str]:
         """See `Sink`."""
-        job = replace(_job_of(self._job, scene.device), path=self.path(scene.row.name))
+        job = replace(_job_of(self._job, scene), path=self.path(scene.row.name))
         write_map(scene.footing, scene.labels, self._model, job, scene.clock)
         return DONE, str(job.path)
 
@@ -109,7 +110,7 @@ class OneFile:
 
     def write(self, scene: Labelled) -> tuple[str, str]:
         """See `Sink`."""
-        job = _job_of(self._job, scene.device)
+        job = _job_of(self._job, scene)
         self._stash(scene.row).put(make_result(scene.footing, scene.labels, self._model, job, scene.clock))
         self._stale = True
         return LABELLED, str(self.path)
@@ -159,7 +160,7 @@ class Dataset:
 
     def write(self, scene: Labelled) -> tuple[str, str]:
         """See `Sink`."""
-        job = _job_of(self._job, scene.device)
+        job = _job_of(self._job, scene)
         stash = self._stash(scene.row.id)
         stash.put(make_result(scene.footing, scene.labels, self._model, job, scene.clock))
         self._wait(scene.row.id, _crs_name(scene.footing.crs), len(scene.labels.tile_ids))
@@ -212,8 +213,8 @@ class Dataset:
         return Stash(self._stashes / str(scene))
 
 
-def _job_of(job: Job, device: str) -> Job:
-    return replace(job, options=job.options | {"device": device})
+def _job_of(job: Job, scene: Labelled) -> Job:
+    return replace(job, options=job.options | {"device": scene.device, "precision": scene.precision})
 
 
 def _crs_name(crs: CRS) -> str:

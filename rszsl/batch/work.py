@@ -34,6 +34,11 @@ class ModelSource(Protocol):
         """What the model must be: a hash of its card, which holds the hashes of its files."""
         ...
 
+    @property
+    def precision(self) -> str:
+        """What it shall run in, as in `--precision`."""
+        ...
+
     def load(self, device: str) -> "Model":
         """Load it, or raise `ModelError` where it is missing or another one."""
         ...

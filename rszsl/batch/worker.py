@@ -29,14 +29,14 @@ Tell = Callable[[int], None]
 STRIP_TILES_CPU, STRIP_TILES_GPU = 256, 4096
 """About 5 seconds of work for either: long against what a unit costs to hand out (docs/DASK.md)."""
 OPEN_SCENES = 4
-_models: dict[tuple[str, str], Model] = {}
+_models: dict[tuple[str, str, str], Model] = {}
 _loading = threading.Lock()
 
 
 def model_of(source: ModelSource, device: str) -> Model:
     """Load a model once in a process, and keep it."""
     with _loading:
-        key = (source.digest, device)
+        key = (source.digest, source.precision, device)
         if key not in _models:
             _models[key] = source.load(device)
         return _models[key]
@@ -90,9 +90,9 @@ def _fitting_model(brief: Brief) -> Model:
 @lru_cache(maxsize=OPEN_SCENES)
 def _opened(brief: Brief, path: str) -> tuple[ScenePlan, CacheKey]:
     """Open a scene, and keep it for its next strips."""
-    card = _fitting_model(brief).card
-    plan = plan_scene(path, card, brief.options)
-    key = cache_key(plan, card, brief.options)
+    model = _fitting_model(brief)
+    plan = plan_scene(path, model.card, brief.options)
+    key = cache_key(plan, model, brief.options)
     short = hashlib.blake2b(key.aoi.encode(), digest_size=16).hexdigest() if key.aoi else None
     return plan, replace(key, aoi=short)  # the outline itself may be large, and nobody reads it again
 

@@ -9,6 +9,7 @@ import click
 from rszsl.cli.annotate import annotate_command
 from rszsl.cli.attributes import attributes_command
 from rszsl.cli.batch import batch_command
+from rszsl.cli.bench import bench_command
 from rszsl.cli.benchmark import benchmark_command
 from rszsl.cli.cached import embed_command, relabel_command, search_command
 from rszsl.cli.demo import demo_command
@@ -44,6 +45,7 @@ for _command in (
     finetune_command,
     models_group,
     demo_command,
+    bench_command,
     benchmark_command,
     train_command,
     eval_command,

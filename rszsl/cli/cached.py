@@ -12,6 +12,7 @@ from rszsl.cli.options import (
     LABEL_OPTIONS,
     MODEL_OPTIONS,
     OUTPUT_OPTIONS,
+    PRECISION_OPTION,
     PROGRESS_OPTIONS,
     SCENE_OPTIONS,
     TILE_OPTIONS,
@@ -36,7 +37,7 @@ MODEL_OF_CACHE = (
 @click.argument("scene")
 @click.option("--cache", type=click.Path(path_type=Path), help="Default: SCENE_STEM.rszsl-cache.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing cache.")
-@options_of((*MODEL_OPTIONS, TRUST_OPTION), SCENE_OPTIONS, TILE_OPTIONS, PROGRESS_OPTIONS)
+@options_of((*MODEL_OPTIONS, PRECISION_OPTION, TRUST_OPTION), SCENE_OPTIONS, TILE_OPTIONS, PROGRESS_OPTIONS)
 def embed_command(
     scene: str,
     cache: Path | None,

@@ -37,7 +37,7 @@ def demo_command(
     scene = write_demo_scene(out / "demo_scene.tif")
     options = MapOptions(model=model, device=device, batch_size=batch_size, overwrite=True)
     path = default_output(str(scene), options.format, out)
-    loaded = load_model(model, device=device)
+    loaded = load_model(model, device=device, precision=options.precision)
     with progress_for(progress, quiet=quiet) as reporter:
         map_with(loaded, str(scene), as_classes(DEMO_CLASSES), path, options, reporter)
     if preview:

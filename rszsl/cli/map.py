@@ -14,6 +14,7 @@ from rszsl.cli.options import (
     LABEL_OPTIONS,
     MODEL_OPTIONS,
     OUTPUT_OPTIONS,
+    PRECISION_OPTION,
     PROGRESS_OPTIONS,
     SCENE_OPTIONS,
     TILE_OPTIONS,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     EXAMPLE_OPTIONS,
     ATTRIBUTE_OPTIONS,
     OUTPUT_OPTIONS,
-    (*MODEL_OPTIONS, TRUST_OPTION),
+    (*MODEL_OPTIONS, PRECISION_OPTION, TRUST_OPTION),
     SCENE_OPTIONS,
     TILE_OPTIONS,
     LABEL_OPTIONS,
@@ -66,14 +67,14 @@ def map_command(
         raise OptionError(f"--cache {cache} names one file for one scene; give --cache alone for several scenes")
     targets = _targets(scenes, output, out, chosen)
 
-    from rszsl.model.checkpoint import load_model
     from rszsl.output.writer import check_output
     from rszsl.pipeline import map_with
+    from rszsl.pipeline.mapping import loaded_model
     from rszsl.progress import progress_for
 
     for path in targets.values():
         check_output(path, overwrite=chosen.overwrite)
-    model = load_model(chosen.model, device=chosen.device, trust_pickle=chosen.trust_pickle)
+    model = loaded_model(None, chosen.model, chosen)
     failed = 0
     with progress_for(progress, quiet=quiet) as reporter:
         for scene, path in targets.items():

@@ -8,7 +8,7 @@ import click
 
 from rszsl.classes import ClassName, parse_classes, read_classes
 from rszsl.errors import OptionError
-from rszsl.options import DEFAULT_MODEL, FORMAT_NAMES, MapOptions
+from rszsl.options import DEFAULT_MODEL, FORMAT_NAMES, PRECISIONS, MapOptions
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -32,6 +32,13 @@ MODEL_OPTIONS = (
     ),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps."),
     click.option("--batch-size", type=int, default=32, show_default=True, help="Tiles that the model sees at once."),
+)
+PRECISION_OPTION = click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default="auto",
+    show_default=True,
+    help="Of the model's arithmetic; auto takes bf16 where the device has it and labels stay.",
 )
 SCENE_OPTIONS = (
     click.option("--bands", metavar="R,G,B", help="Three bands (from 1) as red, green, blue, or one."),

@@ -1,7 +1,7 @@
 """A model ready for use: tiles in, attribute scores out; names in, attribute rows out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -13,6 +13,7 @@ from rszsl.labels.calibrate import Calibrator
 from rszsl.model.card import ModelCard
 from rszsl.model.dsva import Dsva
 from rszsl.model.encoder import ClassRows, Encoded, Floats, Pixels
+from rszsl.model.precision import DTYPES
 from rszsl.model.preprocess import Bytes, Preprocess, fit_images, normalise
 from rszsl.model.text import AttributeText
 
@@ -50,6 +51,11 @@ class Model(Protocol):
         """Where the network runs, as `cpu` or `cuda:0`."""
         ...
 
+    @property
+    def precision(self) -> str:
+        """What its image side runs in: `fp32` or `bf16`."""
+        ...
+
     def encode(self, tiles: Pixels) -> Encoded:
         """Encode (N, 3, P, P), float32 in 0..1 or uint8 in 0..255, P = the card's `input_px`, RGB order."""
         ...
@@ -70,10 +76,12 @@ class CardModel:
     Attributes:
         card: what it is.
         torch_device: where its networks run, in evaluation mode.
+        precision: `fp32` or `bf16`: of what comes before the heads, which are float32 always.
     """
 
     card: ModelCard
     torch_device: torch.device
+    precision: str = field(default="fp32", kw_only=True)
 
     @property
     def calibrator(self) -> Calibrator:
@@ -140,7 +148,7 @@ class DsvaModel(TileModel):
 
     def _run(self, pixels: Tensor) -> Encoded:
         with torch.inference_mode():
-            normal = normalise(pixels, self.preprocess)
+            normal = normalise(pixels, self.preprocess).to(DTYPES[self.precision])
             out = self.network(normal.contiguous(memory_format=torch.channels_last))
         return Encoded(out.embedding.cpu().numpy(), out.attributes.cpu().numpy())
 

@@ -3,6 +3,7 @@
 import hashlib
 import tomllib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,8 @@ from rszsl.model.dsva import Dsva, Shape
 from rszsl.model.encoder import Floats
 from rszsl.model.hub.card import card_names, find_card, is_hub_card, read_hub_card
 from rszsl.model.hub.source import BETWEEN, HubCard, Source, member_names, parse_source
+from rszsl.model.memory import keep_freed_memory
+from rszsl.model.precision import DTYPES, choose_precision
 from rszsl.model.text import AttributeText, PhraseEncoder, PhraseTables
 from rszsl.model.trained import assemble
 from rszsl.options import DEFAULT_MODEL
@@ -75,7 +78,9 @@ def find_model(name_or_path: str) -> Path:
     )
 
 
-def load_model(name_or_path: str = DEFAULT_MODEL, *, device: str = "auto", trust_pickle: bool = False) -> Model:
+def load_model(
+    name_or_path: str = DEFAULT_MODEL, *, device: str = "auto", precision: str = "fp32", trust_pickle: bool = False
+) -> Model:
     """Load a model, after checking that its files are those that its card names.
 
     Args:
@@ -83,19 +88,24 @@ def load_model(name_or_path: str = DEFAULT_MODEL, *, device: str = "auto", trust
             `hf:owner/name[@revision]`, `open_clip:ARCH/TAG` or `open_clip:ARCH/path/to/weights`; or CLIP-like
             ones with + between, whose similarities are then averaged.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        precision: `fp32`, whose results do not depend on the machine; `bf16`; or `auto`, as the command line does.
         trust_pickle: read weights that come as a pickle, too.
 
     Raises:
-        ModelError: where it cannot be found or fetched, is damaged, needs a newer rszsl, or the device is not there.
+        ModelError: where it cannot be found or fetched, is damaged, needs a newer rszsl, or the device or
+            the precision is not there.
     """
     torch_device = parse_device(device)
+    if torch_device.type == "cpu":
+        keep_freed_memory()
     names = (name_or_path,) if find_card(name_or_path, MODEL_FOLDERS) else member_names(name_or_path)
     if len(names) > 1:
-        return _load_ensemble(names, torch_device, trust_pickle=trust_pickle)
+        return _load_ensemble(names, torch_device, precision, trust_pickle=trust_pickle)
     found = _find(name_or_path)
     if isinstance(found, Path):
-        return _load_own(found, torch_device, trust_pickle=trust_pickle)
-    return _load_hub(found, torch_device, trust_pickle=trust_pickle)
+        return _load_own(found, torch_device, precision, trust_pickle=trust_pickle)
+    model = _load_hub(found, torch_device, trust_pickle=trust_pickle)
+    return replace(model, precision=choose_precision(precision, torch_device, model.card))
 
 
 def _find(name_or_path: str) -> Path | Elsewhere:
@@ -117,8 +127,8 @@ def _load_hub(place: Elsewhere, device: torch.device, *, trust_pickle: bool) -> 
     return load_clip(source, name, card, device, trust_pickle=trust_pickle)
 
 
-def _load_ensemble(names: Sequence[str], device: torch.device, *, trust_pickle: bool) -> Model:
-    """Load all members, after none of them turned out to be one that cannot be joined."""
+def _load_ensemble(names: Sequence[str], device: torch.device, asked: str, *, trust_pickle: bool) -> Model:
+    """Load all members in one precision, after none of them turned out to be one that cannot be joined."""
     from rszsl.model.hub.ensemble import join_models
 
     places = []
@@ -130,16 +140,21 @@ def _load_ensemble(names: Sequence[str], device: torch.device, *, trust_pickle: 
                 "averaged with others; give CLIP-like models only"
             )
         places.append(found)
-    return join_models([_load_hub(place, device, trust_pickle=trust_pickle) for place in places])
+    members = [_load_hub(place, device, trust_pickle=trust_pickle) for place in places]
+    chosen = {choose_precision(asked, device, member.card) for member in members}
+    precision = chosen.pop() if len(chosen) == 1 else "fp32"
+    joined = join_models([replace(member, precision=precision) for member in members])
+    return replace(joined, precision=precision)
 
 
-def _load_own(folder: Path, device: torch.device, *, trust_pickle: bool) -> Model:
+def _load_own(folder: Path, device: torch.device, asked: str, *, trust_pickle: bool) -> Model:
     card = read_card(folder / CARD_FILE)
     check_files(card)
+    precision = choose_precision(asked, device, card)
     try:
         if card.architecture == "dsva":
-            return _assemble(card, device)
-        return assemble(card, device, trust_pickle=trust_pickle)
+            return _assemble(card, device, precision)
+        return assemble(card, device, precision, trust_pickle=trust_pickle)
     except (KeyError, TypeError, RuntimeError, ValueError, SafetensorError) as err:
         raise ModelError(f"{folder} does not fit this rszsl ({err}); upgrade rszsl or fetch the model again") from err
 
@@ -163,22 +178,23 @@ def check_files(card: ModelCard) -> None:
             )
 
 
-def _assemble(card: ModelCard, device: torch.device) -> DsvaModel:
+def _assemble(card: ModelCard, device: torch.device, precision: str) -> DsvaModel:
     folder = card.path.parent
     tensors = load_file(folder / WEIGHTS_FILE)
     names = _attribute_names(folder / ATTRIBUTES_FILE)
     shape = Shape(input_px=card.input_px, attributes=len(names), **card.shape)
     network = Dsva(shape)
-    # Stored in half precision, run in single: results do not depend on the machine's half-precision arithmetic.
+    # Stored in half precision, run in single unless asked: results then do not depend on the machine's arithmetic.
     weights = {k.removeprefix(NETWORK_PREFIX): v for k, v in tensors.items() if k.startswith(NETWORK_PREFIX)}
     network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in weights.items()})
     network.eval().requires_grad_(False)
     fold_batch_norms(trunk_of(network.backbone))
     network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.backbone.to(DTYPES[precision])
     text = _text_side(folder, {k: v.float().numpy() for k, v in tensors.items() if not k.startswith(NETWORK_PREFIX)})
     phrases = (folder / BACKGROUND_FILE).read_text(encoding="utf-8").splitlines()
     background = np.stack([text.text_row(phrase) for phrase in phrases if phrase.strip()])
-    return DsvaModel(card, device, names, background, text, network)
+    return DsvaModel(card, device, names, background, text, network, precision=precision)
 
 
 def _attribute_names(file: Path) -> tuple[str, ...]:

@@ -84,7 +84,7 @@ class Dsva(nn.Module):
 
     def from_features(self, features: Tensor) -> DsvaOutput:
         """Encode the trunk's feature map (N, C, G, G)."""
-        tokens = tokens_of(self.backbone, features)
+        tokens = tokens_of(self.backbone, features).float()  # whatever the backbone runs in
         side = features.shape[-1]
         pooled = self.norm(tokens.mean(1))
         # Unlike METHOD B.3, tokens are normalised before the prototypes meet them, so that the best patch of an

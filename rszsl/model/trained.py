@@ -18,6 +18,7 @@ from rszsl.model.bundle import TileModel
 from rszsl.model.card import TOWER_FILE, WEIGHTS_FILE, Keys, ModelCard
 from rszsl.model.encoder import ClassRows, Encoded, Floats
 from rszsl.model.heads import DsvaHeads, normal, reported
+from rszsl.model.precision import DTYPES
 from rszsl.model.preprocess import Preprocess, normalise, short_side_px
 from rszsl.model.text import unit, words_of
 from rszsl.model.towers.build import build_tower
@@ -78,7 +79,8 @@ class TrainedModel(TileModel):
 
     def _run(self, pixels: Tensor) -> Encoded:
         with torch.inference_mode():
-            tokens = self.tower.tokens(normalise(pixels, self.preprocess), aligned=self.heads.centred)
+            normalised = normalise(pixels, self.preprocess).to(DTYPES[self.precision])
+            tokens = self.tower.tokens(normalised, aligned=self.heads.centred).float()
             attributes = normal(reported(self.heads(tokens), self.output))
             embedding = normal(self.heads.pool(tokens))
         return Encoded(embedding.cpu().numpy(), attributes.cpu().numpy())
@@ -103,7 +105,7 @@ def describe(tower: Tower, heads: DsvaHeads, output: str, classes: Sequence[str]
     return json.dumps(values, indent=1) + "\n"
 
 
-def assemble(card: ModelCard, device: torch.device, *, trust_pickle: bool = False) -> TrainedModel:
+def assemble(card: ModelCard, device: torch.device, precision: str, *, trust_pickle: bool = False) -> TrainedModel:
     """Build a model from the files beside its card, and the tower that the card names where it has none of its own.
 
     Raises:
@@ -120,9 +122,10 @@ def assemble(card: ModelCard, device: torch.device, *, trust_pickle: bool = Fals
     heads.load_state_dict(_under(HEADS_PREFIX, tensors))
     for module in (tower, heads):
         module.eval().requires_grad_(False).to(device)
+    tower.to(DTYPES[precision])
     return TrainedModel(
         card, device, tuple(told["attributes"]), tuple(told["classes"]), tensors[ROWS_KEY].numpy(),
-        tower, heads, told["heads"]["output"],
+        tower, heads, told["heads"]["output"], precision=precision,
     )  # fmt: skip
 
 

@@ -44,6 +44,7 @@ class CacheKey:
         min_valid: tiles below were not encoded.
         model: name of the model.
         model_sha256: of its weights.
+        precision: of its arithmetic.
     """
 
     scene: str
@@ -58,6 +59,7 @@ class CacheKey:
     min_valid: float
     model: str
     model_sha256: str
+    precision: str = "fp32"
 
     @property
     def grid(self) -> Grid:

@@ -64,8 +64,8 @@ def embed_scene(
     for warning in plan.warnings:
         told.warn(warning)
     encoded = 0
-    with write_cache(path, cache_key(plan, loaded.card, chosen)) as sink:
-        for tiles in encode_tiles(plan, loaded, chosen):
+    with write_cache(path, cache_key(plan, loaded, chosen)) as sink:
+        for tiles in encode_tiles(plan, loaded, chosen, told):
             sink.append(tiles)
             encoded += int(tiles.encoded.sum())
             told.advance(len(tiles))
@@ -106,6 +106,7 @@ def relabel(
     loaded, told = _model_of(opened, model, chosen), progress or Silent()
     filled = replace(chosen, model=loaded.card.name, cache=opened.path)
     job = make_job(loaded, wanted, path, filled, learn_from_cache(opened, loaded, filled))
+    job = replace(job, options=job.options | {"precision": key.precision})
     told.start(key.scene, len(opened.tile_ids))
     for warning in job.warnings:
         told.warn(warning)

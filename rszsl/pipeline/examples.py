@@ -54,7 +54,7 @@ def learn_from_scene(plan: ScenePlan, model: Model, options: MapOptions) -> Lear
     found: Found = {}
     if options.cache is not None and options.cache.exists():
         cache = open_cache(options.cache)
-        check_fits(cache, cache_key(plan, model.card, options))
+        check_fits(cache, cache_key(plan, model, options))
         found = _take(cache.batches(), _ids(wanted))
     missing = _ids(wanted) - found.keys()
     if missing:

@@ -68,7 +68,7 @@ def map_with(
     progress.start(scene, len(plan.sampler))
     for warning in warnings:
         progress.warn(warning)
-    batches = encode_with_cache(plan, model, options)
+    batches = encode_with_cache(plan, model, options, progress)
     labels = label_batches(batches, plan.sampler.tile_ids, model, job, progress, plan.sampler.grid)
     result = replace(write_map(plan.footing, labels, model, job, clock), warnings=warnings)
     progress.done(str(path), summary(result))
@@ -78,7 +78,9 @@ def map_with(
 def loaded_model(model: str | Model | None, default: str, options: MapOptions) -> Model:
     """Take a loaded model as it is; load one that is named, or the default."""
     if model is None or isinstance(model, str):
-        return load_model(model or default, device=options.device, trust_pickle=options.trust_pickle)
+        return load_model(
+            model or default, device=options.device, precision=options.precision, trust_pickle=options.trust_pickle
+        )
     return model
 
 
@@ -107,7 +109,7 @@ def make_job(
     meaning = find_meaning(model, classes, learnt, own or options.attributes)
     given = options.min_confidence
     threshold = model.min_confidence if given is None else given
-    filled = options.to_record() | {"min_confidence": threshold, "device": model.device}
+    filled = options.to_record() | {"min_confidence": threshold, "device": model.device, "precision": model.precision}
     if learnt is not None:
         filled["examples_used"] = dict(zip((c.name for c in meaning.classes), meaning.examples, strict=True))
     return Job(

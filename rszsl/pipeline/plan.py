@@ -10,6 +10,7 @@ from affine import Affine
 from pyproj import CRS
 
 from rszsl.errors import AoiMissError
+from rszsl.model.bundle import Model
 from rszsl.model.card import ModelCard
 from rszsl.options import MapOptions
 from rszsl.output.cache import CacheKey
@@ -104,9 +105,9 @@ def tile_size_px(scene: Scene, card: ModelCard) -> tuple[int, int]:
     return round(max(ground_m / scene.gsd.row_m, smallest_px)), round(max(ground_m / scene.gsd.col_m, smallest_px))
 
 
-def cache_key(plan: ScenePlan, card: ModelCard, options: MapOptions) -> CacheKey:
+def cache_key(plan: ScenePlan, model: Model, options: MapOptions) -> CacheKey:
     """Say what a cache of this plan belongs to."""
-    scene = plan.scene
+    scene, card = plan.scene, model.card
     return CacheKey(
         scene=scene.path,
         fingerprint=fingerprint(scene),
@@ -120,6 +121,7 @@ def cache_key(plan: ScenePlan, card: ModelCard, options: MapOptions) -> CacheKey
         min_valid=options.min_valid,
         model=card.name,
         model_sha256=card.sha256,
+        precision=model.precision,
     )
 
 

@@ -17,7 +17,7 @@ import rszsl
 from rszsl.labels.graph import neighbour_graph
 from rszsl.labels.refine import NEIGHBOURS, refine, softmax
 from rszsl.model.text import unit
-from rszsl.training.data import data_root
+from rszsl.zsl.data.folders import data_root
 
 SEED = 20261
 SCALE = 100.0

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from rszsl.training.data import data_root, list_images
+from rszsl.training.data import list_images
 from rszsl.training.trunk import plain_view, read_square
+from rszsl.zsl.data.folders import data_root
 
 NAMES = {  # folder names that are run together, in plain English
     "baseballdiamond": "baseball diamond",

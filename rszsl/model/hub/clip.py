@@ -68,8 +68,10 @@ class ClipModel(CardModel):
         if not len(pixels):
             empty = np.zeros((0, self.background_rows.shape[1]), dtype="float32")
             return Encoded(empty, empty)
-        with torch.inference_mode():
-            embedding = functional.normalize(self.towers.images(normalise(pixels, self.towers.preprocess)), dim=-1)
+        halved = torch.autocast(self.torch_device.type, torch.bfloat16, enabled=self.precision == "bf16")
+        with torch.inference_mode(), halved:
+            found = self.towers.images(normalise(pixels, self.towers.preprocess))
+        embedding = functional.normalize(found.float(), dim=-1)
         rows: Floats = embedding.cpu().numpy()
         return Encoded(rows, rows)
 

@@ -1,0 +1,24 @@
+"""What the C library does with memory that a network frees."""
+
+import ctypes
+import sys
+from functools import cache
+
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
+"""Names of `mallopt` in glibc's malloc.h."""
+KEEP_BYTES = 1 << 30
+
+
+@cache
+def keep_freed_memory() -> None:
+    """Let glibc keep what a batch frees for the next one, instead of a page fault for each page of every batch.
+
+    For the whole process; nothing happens where there is no glibc. What it gains: docs/decisions/0041-precision.md. It
+    also undoes the `MALLOC_TRIM_THRESHOLD_` that Dask's nannies set for their workers.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    tune = getattr(ctypes.CDLL(None), "mallopt", None)
+    if tune is not None:
+        tune(MMAP_THRESHOLD, KEEP_BYTES)
+        tune(TRIM_THRESHOLD, KEEP_BYTES)
