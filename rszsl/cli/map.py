@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rszsl.cli.options import (
+    ATTENTION_OPTIONS,
     ATTRIBUTE_OPTIONS,
     CACHE_OPTIONS,
     CLASS_OPTIONS,
@@ -21,6 +22,7 @@ from rszsl.cli.options import (
     classes_from,
     map_options,
     options_of,
+    parse_names,
 )
 from rszsl.errors import OptionError, RszslError
 
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     TILE_OPTIONS,
     LABEL_OPTIONS,
     CACHE_OPTIONS,
+    ATTENTION_OPTIONS,
     PROGRESS_OPTIONS,
 )
 @click.pass_context
@@ -52,6 +55,7 @@ def map_command(
     output: Path | None,
     out: Path | None,
     cache: str | None,
+    attention: str | None,
     progress: str,
     quiet: bool,
     **options: Any,
@@ -61,19 +65,21 @@ def map_command(
     SCENE is anything that rasterio opens: GeoTIFF, COG, VRT, JPEG2000, /vsi…, s3://…, https://….
     """
     wanted = classes_from(classes, classes_file, options["examples"])
-    chosen = map_options(**options)
+    chosen = map_options(attention=parse_names(attention), **options)
     if cache and len(scenes) > 1:
         raise OptionError(f"--cache {cache} names one file for one scene; give --cache alone for several scenes")
     targets = _targets(scenes, output, out, chosen)
 
     from rszsl.model.checkpoint import load_model
-    from rszsl.output.writer import check_output
     from rszsl.pipeline import map_with
+    from rszsl.pipeline.attention import attention_columns
+    from rszsl.pipeline.mapping import check_targets
     from rszsl.progress import progress_for
 
     for path in targets.values():
-        check_output(path, overwrite=chosen.overwrite)
+        check_targets(path, chosen)
     model = load_model(chosen.model, device=chosen.device, trust_pickle=chosen.trust_pickle)
+    attention_columns(model, chosen)
     failed = 0
     with progress_for(progress, quiet=quiet) as reporter:
         for scene, path in targets.items():

@@ -84,6 +84,13 @@ CACHE_OPTIONS = (
         help="Keep what the model said, to label again at once; default: SCENE_STEM.rszsl-cache.",
     ),
 )
+ATTENTION_OPTIONS = (
+    click.option(
+        "--attention",
+        metavar="NAMES",
+        help="Write maps of these attributes, comma-separated, as OUTPUT_STEM.attention.tif (see: rszsl attributes).",
+    ),
+)
 BATCH_OPTIONS = (
     click.option(
         "--scheduler", default="none", show_default=True, help="none (this process), local or tcp://HOST:PORT."
@@ -144,6 +151,11 @@ def parse_bands(text: str | None) -> tuple[int, ...] | None:
         return tuple(int(part) for part in text.split(",") if part.strip())
     except ValueError as err:
         raise OptionError(f'--bands "{text}" is no list of band numbers; write it like 3,2,1') from err
+
+
+def parse_names(text: str | None) -> tuple[str, ...] | None:
+    """Parse `solar panels,water`; an empty text is a choice of no name, which `MapOptions` refuses."""
+    return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def parse_ranges(text: str | None) -> tuple[tuple[float, float], ...] | None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rszsl.classes import ClassName
 from rszsl.errors import ClassListError
-from rszsl.model.bundle import TileModel
+from rszsl.model.bundle import TileModel, maps_of
 from rszsl.model.card import TOWER_FILE, WEIGHTS_FILE, ModelCard
 from rszsl.model.encoder import ClassRows, Encoded, Floats
 from rszsl.model.heads import DsvaHeads, normal, reported
@@ -71,12 +71,14 @@ class TrainedModel(TileModel):
             )
         return np.asarray(known[name], dtype="float32")
 
-    def _run(self, pixels: Tensor) -> Encoded:
+    def _run(self, pixels: Tensor, columns: Sequence[int] = ()) -> Encoded:
         with torch.inference_mode():
             tokens = self.tower.tokens(normalise(pixels, self.preprocess), aligned=self.heads.centred)
-            attributes = normal(reported(self.heads(tokens), self.output))
+            out = self.heads(tokens)
+            attributes = normal(reported(out, self.output))
             embedding = normal(self.heads.pool(tokens))
-        return Encoded(embedding.cpu().numpy(), attributes.cpu().numpy())
+            maps = maps_of(self.heads.scaled(out.maps), columns) if columns else None
+        return Encoded(embedding.cpu().numpy(), attributes.cpu().numpy(), maps)
 
 
 def pack(tower: Tower, heads: DsvaHeads, rows: Floats) -> dict[str, Tensor]:

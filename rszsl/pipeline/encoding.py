@@ -9,17 +9,22 @@ from rszsl.labels.encoded import EncodedTiles
 from rszsl.model.bundle import Model
 from rszsl.options import MapOptions
 from rszsl.output.cache import check_fits, open_cache, write_cache
+from rszsl.pipeline.attention import Watch
 from rszsl.pipeline.plan import ScenePlan, cache_key
 from rszsl.tiling import TileBatch, load_tiles
 
 
-def encode_tiles(plan: ScenePlan, model: Model, options: MapOptions) -> Iterator[EncodedTiles]:
+def encode_tiles(
+    plan: ScenePlan, model: Model, options: MapOptions, watch: Watch | None = None
+) -> Iterator[EncodedTiles]:
     """Read and encode the planned tiles, in order; what failed or is nodata is not shown to the model."""
     for batch in load_tiles(plan.dataset, plan.sampler, batch_size=options.batch_size):
-        yield _encode(batch, model, options.min_valid)
+        yield _encode(batch, model, options.min_valid, watch)
 
 
-def encode_with_cache(plan: ScenePlan, model: Model, options: MapOptions) -> Iterator[EncodedTiles]:
+def encode_with_cache(
+    plan: ScenePlan, model: Model, options: MapOptions, watch: Watch | None = None
+) -> Iterator[EncodedTiles]:
     """As `encode_tiles`, by way of `options.cache`: read from it where it is there, else written to it.
 
     Raises:
@@ -27,7 +32,7 @@ def encode_with_cache(plan: ScenePlan, model: Model, options: MapOptions) -> Ite
         OutputError: where it cannot be written.
     """
     if options.cache is None:
-        yield from encode_tiles(plan, model, options)
+        yield from encode_tiles(plan, model, options, watch)
         return
     key = cache_key(plan, model.card, options)
     if options.cache.exists():
@@ -36,15 +41,16 @@ def encode_with_cache(plan: ScenePlan, model: Model, options: MapOptions) -> Ite
         yield from cache.batches()
         return
     with write_cache(options.cache, key) as sink:
-        for tiles in encode_tiles(plan, model, options):
+        for tiles in encode_tiles(plan, model, options, watch):
             sink.append(tiles)
             yield tiles
 
 
-def _encode(batch: TileBatch, model: Model, min_valid: float) -> EncodedTiles:
+def _encode(batch: TileBatch, model: Model, min_valid: float, watch: Watch | None) -> EncodedTiles:
     enough = (batch.valid_fraction >= min_valid) & (batch.valid_fraction > 0)
     shown = enough & np.array([failure is None for failure in batch.failures])
-    encoded = model.encode(batch.images[shown])
+    images = batch.images[shown]
+    encoded = model.encode(images) if watch is None else watch.encode(batch.tile_ids[shown], images)
     return EncodedTiles(
         tile_ids=batch.tile_ids,
         valid_fraction=batch.valid_fraction,

@@ -11,7 +11,9 @@ from rszsl.model.bundle import Model
 from rszsl.model.checkpoint import load_model
 from rszsl.model.override import Overrides
 from rszsl.options import MapOptions
+from rszsl.output.attention import attention_path
 from rszsl.output.writer import check_output
+from rszsl.pipeline.attention import attention_columns, watching
 from rszsl.pipeline.encoding import encode_with_cache
 from rszsl.pipeline.examples import Learnt, learn_from_scene
 from rszsl.pipeline.labelling import Clock, Job, MapResult, label_batches, summary, write_map
@@ -48,7 +50,7 @@ def map_scene(
     chosen = MapOptions(**options)
     wanted = as_classes(classes) if classes is not None else ()
     path = Path(output) if output is not None else default_output(str(scene), chosen.format)
-    check_output(path, overwrite=chosen.overwrite)
+    check_targets(path, chosen)
     return map_with(loaded_model(model, chosen.model, chosen), str(scene), wanted, path, chosen, progress or Silent())
 
 
@@ -62,17 +64,32 @@ def map_with(
 ) -> MapResult:
     """Map one scene with a loaded model; `map_scene` and the command line both end here."""
     clock = Clock()
+    attention_columns(model, options)
     plan = plan_scene(scene, model.card, options)
     job = make_job(model, classes, path, options, learn_from_scene(plan, model, options))
     warnings = (*plan.warnings, *job.warnings)
     progress.start(scene, len(plan.sampler))
     for warning in warnings:
         progress.warn(warning)
-    batches = encode_with_cache(plan, model, options)
-    labels = label_batches(batches, plan.sampler.tile_ids, model, job, progress, plan.sampler.grid)
-    result = replace(write_map(plan.footing, labels, model, job, clock), warnings=warnings)
+    with watching(plan, model, options, path) as watch:
+        batches = encode_with_cache(plan, model, options, watch)
+        labels = label_batches(batches, plan.sampler.tile_ids, model, job, progress, plan.sampler.grid)
+        beside = (watch.writer.finish(),) if watch else ()
+        written = write_map(plan.footing, labels, model, job, clock, beside)
+    result = replace(written, warnings=warnings, attention=attention_path(path) if watch else None)
     progress.done(str(path), summary(result))
     return result
+
+
+def check_targets(path: Path, options: MapOptions) -> None:
+    """Refuse, before any work is done, an output, or what goes beside it, that exists or cannot be written.
+
+    Raises:
+        OutputError: naming the path and the way out.
+    """
+    check_output(path, overwrite=options.overwrite)
+    if options.attention is not None:
+        check_output(attention_path(path), overwrite=options.overwrite)
 
 
 def loaded_model(model: str | Model | None, default: str, options: MapOptions) -> Model:
