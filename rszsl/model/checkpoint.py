@@ -1,6 +1,8 @@
 """Find, check and load model folders."""
 
 import hashlib
+import logging
+import time
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
 Elsewhere = tuple[Source, str, HubCard | None]
 """Where a model from elsewhere is, its name, and our card of it."""
+LOG = logging.getLogger(__name__)
 NETWORK_PREFIX = "network."
 TABLE_PREFIX = "table."
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -89,6 +92,14 @@ def load_model(name_or_path: str = DEFAULT_MODEL, *, device: str = "auto", trust
         ModelError: where it cannot be found or fetched, is damaged, needs a newer rszsl, or the device is not there.
     """
     torch_device = parse_device(device)
+    start_s = time.monotonic()
+    loaded = _load(name_or_path, torch_device, trust_pickle=trust_pickle)
+    LOG.info("model %s %s on %s, loaded in %.2f s", loaded.card.name, loaded.card.version, loaded.device,
+             time.monotonic() - start_s)  # fmt: skip
+    return loaded
+
+
+def _load(name_or_path: str, torch_device: torch.device, *, trust_pickle: bool) -> Model:
     names = (name_or_path,) if find_card(name_or_path, MODEL_FOLDERS) else member_names(name_or_path)
     if len(names) > 1:
         return _load_ensemble(names, torch_device, trust_pickle=trust_pickle)

@@ -1,5 +1,7 @@
 """What the model says of every planned tile, batch by batch: from the scene, or from a cache of it."""
 
+import logging
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -13,13 +15,22 @@ from rszsl.pipeline.attention import Watch
 from rszsl.pipeline.plan import ScenePlan, cache_key
 from rszsl.tiling import TileBatch, load_tiles
 
+LOG = logging.getLogger(__name__)
+
 
 def encode_tiles(
     plan: ScenePlan, model: Model, options: MapOptions, watch: Watch | None = None
 ) -> Iterator[EncodedTiles]:
     """Read and encode the planned tiles, in order; what failed or is nodata is not shown to the model."""
+    waited_s = worked_s = 0.0
+    start_s = time.monotonic()
     for batch in load_tiles(plan.dataset, plan.sampler, batch_size=options.batch_size):
-        yield _encode(batch, model, options.min_valid, watch)
+        read_s = time.monotonic()
+        tiles = _encode(batch, model, options.min_valid, watch)
+        waited_s, worked_s = waited_s + read_s - start_s, worked_s + time.monotonic() - read_s
+        yield tiles
+        start_s = time.monotonic()
+    LOG.info("encoded %d tiles: %.2f s waiting for reads, %.2f s in the model", len(plan.sampler), waited_s, worked_s)
 
 
 def encode_with_cache(

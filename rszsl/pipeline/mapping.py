@@ -1,5 +1,6 @@
 """Map one scene: the picture of docs/ARCHITECTURE.md as code."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,8 @@ from rszsl.pipeline.labelling import Clock, Job, MapResult, label_batches, summa
 from rszsl.pipeline.meaning import find_meaning
 from rszsl.pipeline.plan import default_output, plan_scene
 from rszsl.progress import Progress, Silent
+
+LOG = logging.getLogger(__name__)
 
 
 def map_scene(
@@ -68,6 +71,7 @@ def map_with(
     plan = plan_scene(scene, model.card, options)
     job = make_job(model, classes, path, options, learn_from_scene(plan, model, options))
     warnings = (*plan.warnings, *job.warnings)
+    planned_s = clock.seconds
     progress.start(scene, len(plan.sampler))
     for warning in warnings:
         progress.warn(warning)
@@ -75,7 +79,10 @@ def map_with(
         batches = encode_with_cache(plan, model, options, watch)
         labels = label_batches(batches, plan.sampler.tile_ids, model, job, progress, plan.sampler.grid)
         beside = (watch.writer.finish(),) if watch else ()
+        labelled_s = clock.seconds
         written = write_map(plan.footing, labels, model, job, clock, beside)
+    LOG.info("%.2f s to plan, %.2f s to read, encode and label, %.2f s to write", planned_s, labelled_s - planned_s,
+             clock.seconds - labelled_s)  # fmt: skip
     result = replace(written, warnings=warnings, attention=attention_path(path) if watch else None)
     progress.done(str(path), summary(result))
     return result
