@@ -112,7 +112,9 @@ class AttentionWriter:
                 self._open(maps.shape[-1])
             for tile_id, tile_map in zip(tile_ids.tolist(), maps, strict=True):
                 row, col = divmod(tile_id, self._ground.grid.shape[1])
-                if row != self._row:
+                if row < self._row:  # a defect, to be seen as one: the row is written, and would be lost
+                    raise RuntimeError(f"tile {tile_id} comes after tiles of row {self._row}")
+                if row > self._row:
                     self._flush()
                     self._start(row)
                 self._place(col, tile_map)
