@@ -34,6 +34,7 @@ class MapOptions:
         examples: vector file of points and polygons whose class is known.
         class_field: the column of `examples` with the class; None where the file has only one column.
         examples_scene: the scene that the examples lie on, where it is another one than the scene to be mapped.
+        attention: attributes of the model whose attention maps are written beside the output; None for none.
         cache: keeps what the model said of each tile; read where it is there and fits, else written.
         trust_pickle: read weights of the model that come as a pickle, too.
         format: one of `FORMAT_NAMES`.
@@ -57,6 +58,7 @@ class MapOptions:
     examples: Path | None = None
     class_field: str | None = None
     examples_scene: str | None = None
+    attention: tuple[str, ...] | None = None
     cache: Path | None = None
     trust_pickle: bool = False
     format: str = "gpkg"
@@ -78,6 +80,9 @@ class MapOptions:
         for low, high in self.value_ranges or ():
             _check(low < high, f"--range {low:g},{high:g} must rise from low to high")
 
+        chosen = self.attention
+        _check(not isinstance(chosen, str), f'attention="{chosen}" is one text; give a tuple of names')
+        _check(chosen is None or len(chosen) > 0, "--attention is empty; name attributes, comma-separated")
         alone = [o for o, v in (("--class-field", self.class_field), ("--examples-scene", self.examples_scene)) if v]
         _check(not alone or self.examples is not None, f"{' and '.join(alone)} needs --examples FILE")
 

@@ -59,6 +59,25 @@ def test_map_writes_and_counts(scene, tmp_path):
     assert set(tiles["class"]) <= {"forest", "river", "other"}
 
 
+def test_verbose_logs_to_stderr_alone(scene, tmp_path):
+    import logging
+
+    from click.testing import CliRunner
+
+    from rszsl.cli import cli
+
+    arguments = ["map", str(scene), "--classes", "forest", "--device", "cpu", "--progress", "json", "--overwrite"]
+    loud = CliRunner().invoke(cli, [*arguments, "-v", "-o", str(tmp_path / "o.gpkg")])
+    assert loud.exit_code == 0, loud.stderr
+    said = loud.stderr.splitlines()
+    for part in ("model dsva-small", "on cpu", "400 x 300 px of 1 m", "grid of 2 x 2 tiles of 240 x 240 px, 4 planned"):
+        assert any(part in line for line in said), loud.stderr
+    assert any("waiting for reads" in line for line in said) and any("s to write" in line for line in said)
+    assert all(json.loads(line)["event"] for line in loud.stdout.splitlines())
+    still = CliRunner().invoke(cli, [*arguments, "-o", str(tmp_path / "o.gpkg")])
+    assert still.exit_code == 0 and still.stderr == "" and not logging.getLogger("rszsl").handlers
+
+
 def test_json_progress_is_a_line_an_event(scene, tmp_path):
     run = rszsl("map", scene, "--classes", "forest,xyzzyq", "--progress", "json", "-o", tmp_path / "o.gpkg")
     events = [json.loads(line) for line in run.stdout.splitlines()]

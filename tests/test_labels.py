@@ -54,6 +54,22 @@ def test_confidence_does_not_depend_on_the_rest_of_the_list(n, extra, seed):
     assert (alone >= 0).all() and (alone <= 1).all()
 
 
+@given(st.integers(1, 6), st.integers(0, 5), st.integers(0, 99))
+def test_a_longer_list_changes_a_label_only_to_a_surer_class(n, extra, seed):
+    tiles, background = rows(9, seed=seed), rows(5, seed=seed + 1)
+    classes = np.concatenate([rows(n, seed=seed + 2), rows(extra, seed=seed + 3)])
+    few, more = (assign(score(tiles, c, background, CALIBRATOR), tiles, c, 0.4) for c in (classes[:n], classes))
+    alone = np.concatenate([score(tiles, row[None], background, CALIBRATOR).confidence for row in classes], axis=1)
+    for labels in (few, more):
+        listed = labels.choice >= 0
+        told = np.take_along_axis(alone, labels.choice.clip(0), axis=1)
+        np.testing.assert_allclose(labels.confidence[listed], told[listed], atol=1e-6)
+    kept = more.choice[:, 0] == few.choice[:, 0]
+    assert (more.choice[~kept, 0] >= n).all()
+    assert (more.confidence[~kept, 0] >= few.confidence[~kept, 0] - 1e-6).all()
+    assert more.accepted[few.accepted].all()
+
+
 @given(st.integers(1, 6), st.integers(1, 12), st.integers(0, 99))
 def test_contributions_add_up_to_the_similarity(n_classes, k, seed):
     tiles, classes = rows(9, k, seed), rows(n_classes, k, seed + 1)

@@ -22,7 +22,7 @@ from rszsl.model.precision import choose_precision
 from rszsl.model.towers.build import build_tower
 from rszsl.model.trained import assemble, describe, pack
 from rszsl.output.cache import HEADER, open_cache
-from rszsl.pipeline.encoding import FittingEncoder
+from rszsl.pipeline.fitting import FittingEncoder
 from rszsl.progress import Silent
 
 CPU = torch.device("cpu")

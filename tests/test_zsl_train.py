@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import geopandas as gpd
 import numpy as np
 import pytest
+import rasterio
 import torch
 from click.testing import CliRunner
 from PIL import Image
@@ -83,6 +84,8 @@ def test_the_command_writes_a_model(trained):
     assert lines[0] == "epoch,loss,validation,validation_global,validation_local,validation_both"
     assert [line.split(",")[0] for line in lines[1:]] == ["0", "1", "2"]
     assert (trained.root / "work" / "stripes" / "log" / "version_0" / "metrics.csv").is_file()
+    item = json.loads((trained.model / "mlm.json").read_text())["properties"]
+    assert item["mlm:hyperparameters"]["attributes"] == [a.split("/")[1] for a in ATTRIBUTES]
     kept = torch.load(trained.root / "work" / "stripes" / "last.ckpt", weights_only=True)["origin"]
     assert kept == {"data_sha256": result["data_sha256"], "seed": 3, "split_seed": 1}
 
@@ -111,7 +114,10 @@ def test_a_map_with_the_model(trained, tmp_path, make_raster):
     blocks = [np.asarray(draw(name, 1, 64)).transpose(2, 0, 1) for name in names]
     scene = make_raster(np.concatenate(blocks, axis=2))
     arguments = ["map", scene, "--model", trained.model, "--device", "cpu", "-o", tmp_path / "map.gpkg"]
-    run(*arguments, "--classes", ",".join(names), "--min-confidence", "0")
+    attribute = ATTRIBUTES[0].split("/")[1]
+    run(*arguments, "--classes", ",".join(names), "--min-confidence", "0", "--attention", attribute)
+    with rasterio.open(tmp_path / "map.attention.tif") as source:
+        assert source.descriptions == (attribute,) and np.isfinite(source.read()).all()
     tiles = gpd.read_file(tmp_path / "map.gpkg", layer="tiles")
     assert len(tiles) >= 8
     assert set(tiles["class"]) <= set(names)

@@ -144,6 +144,8 @@ def _check_options(options: MapOptions, extra: BatchOptions) -> None:
         )
     if options.cache is not None:
         raise OptionError(f"--cache {options.cache} is for one scene; a batch keeps none")
+    if options.attention is not None:
+        raise OptionError("--attention is for one scene at a time; map with rszsl map --attention, one by one")
     if extra.merge and options.format != "gpkg":
         raise OptionError(f"--merge makes one GeoPackage; it does not go with --format {options.format}")
 

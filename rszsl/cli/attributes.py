@@ -11,18 +11,21 @@ from rszsl.errors import OptionError
 
 
 @click.command("attributes")
-@click.argument("name")
+@click.argument("name", required=False)
 @click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, help="How many, from either end.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the whole row as a CSV that --attributes reads.")
 @options_of(ATTRIBUTE_OPTIONS, (*MODEL_OPTIONS[:2], TRUST_OPTION))
 def attributes_command(
-    name: str, top: int, as_csv: bool, attributes: Path | None, model: str, device: str, trust_pickle: bool
+    name: str | None, top: int, as_csv: bool, attributes: Path | None, model: str, device: str, trust_pickle: bool
 ) -> None:
     """Print the attribute row of NAME: what speaks for it and what speaks against it.
 
-    A tile's similarity is the sum, over all attributes, of what the tile shows times these weights.
+    A tile's similarity is the sum, over all attributes, of what the tile shows times these weights. Without NAME, the
+    attributes of the model are listed.
     """
-    if not name.strip():
+    if name is None and (as_csv or attributes is not None):
+        raise OptionError('name a thing for --csv or --attributes, as in rszsl attributes "solar farm" --csv')
+    if name is not None and not name.strip():
         raise OptionError('the name is empty; name a thing, as in rszsl attributes "solar farm"')
 
     import numpy as np
@@ -37,6 +40,9 @@ def attributes_command(
         raise ModelError(
             f"{model} names no attributes: it compares whole embeddings; use rszsl annotate with a vocabulary"
         )
+    if name is None:
+        click.echo("\n".join(loaded.attribute_names))
+        return
     (one,) = parse_classes(name.replace(",", " "))
     meaning = find_meaning(loaded, (one,), attributes=attributes)
     for warning in meaning.warnings:

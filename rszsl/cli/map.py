@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rszsl.cli.options import (
+    ATTENTION_OPTIONS,
     ATTRIBUTE_OPTIONS,
     CACHE_OPTIONS,
     CLASS_OPTIONS,
@@ -22,6 +23,7 @@ from rszsl.cli.options import (
     classes_from,
     map_options,
     options_of,
+    parse_names,
 )
 from rszsl.errors import OptionError, RszslError
 
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     TILE_OPTIONS,
     LABEL_OPTIONS,
     CACHE_OPTIONS,
+    ATTENTION_OPTIONS,
     PROGRESS_OPTIONS,
 )
 @click.pass_context
@@ -53,6 +56,7 @@ def map_command(
     output: Path | None,
     out: Path | None,
     cache: str | None,
+    attention: str | None,
     progress: str,
     quiet: bool,
     **options: Any,
@@ -62,19 +66,20 @@ def map_command(
     SCENE is anything that rasterio opens: GeoTIFF, COG, VRT, JPEG2000, /vsi…, s3://…, https://….
     """
     wanted = classes_from(classes, classes_file, options["examples"])
-    chosen = map_options(**options)
+    chosen = map_options(attention=parse_names(attention), **options)
     if cache and len(scenes) > 1:
         raise OptionError(f"--cache {cache} names one file for one scene; give --cache alone for several scenes")
     targets = _targets(scenes, output, out, chosen)
 
-    from rszsl.output.writer import check_output
     from rszsl.pipeline import map_with
-    from rszsl.pipeline.mapping import loaded_model
+    from rszsl.pipeline.attention import attention_columns
+    from rszsl.pipeline.mapping import check_targets, loaded_model
     from rszsl.progress import progress_for
 
     for path in targets.values():
-        check_output(path, overwrite=chosen.overwrite)
+        check_targets(path, chosen)
     model = loaded_model(None, chosen.model, chosen)
+    attention_columns(model, chosen)
     failed = 0
     with progress_for(progress, quiet=quiet) as reporter:
         for scene, path in targets.items():

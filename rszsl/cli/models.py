@@ -39,11 +39,26 @@ def list_command() -> None:
 
 @models_group.command("show")
 @click.argument("name")
-def show_command(name: str) -> None:
+@click.option("--mlm", is_flag=True, help="As a STAC Item with the MLM extension (JSON); for models of ours.")
+def show_command(name: str, mlm: bool) -> None:
     """Print the card of a model or a model folder."""
     from rszsl.model.checkpoint import find_model
 
-    click.echo((find_model(name) / "card.toml").read_text(encoding="utf-8"), nl=False)
+    file = find_model(name) / "card.toml"
+    if not mlm:
+        click.echo(file.read_text(encoding="utf-8"), nl=False)
+        return
+
+    from rszsl.errors import ModelError
+    from rszsl.model.card import read_card
+    from rszsl.model.hub.card import is_hub_card
+    from rszsl.model.mlm import mlm_json
+
+    if is_hub_card(file):
+        raise ModelError(
+            f"{name} comes from elsewhere, and its weights are not beside its card; --mlm is for our models"
+        )
+    click.echo(mlm_json(read_card(file)), nl=False)
 
 
 @models_group.command("pull")

@@ -1,5 +1,6 @@
 """Options that several commands share, spelt the same in each, and how their text becomes values."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +12,31 @@ from rszsl.errors import OptionError
 from rszsl.options import DEFAULT_MODEL, FORMAT_NAMES, PRECISIONS, MapOptions
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class _Echo(logging.Handler):
+    """Writes to the stderr of the moment, which a progress bar may have taken over."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        click.echo(self.format(record), err=True)
+
+
+def _log_to_stderr(context: click.Context, _option: click.Parameter, chosen: bool) -> None:
+    """Show the library's own log for as long as the command runs."""
+    if not chosen:
+        return
+    logger, handler = logging.getLogger("rszsl"), _Echo()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s", "%H:%M:%S"))
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+
+    @context.call_on_close
+    def stop() -> None:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+
 
 CLASS_OPTIONS = (
     click.option("--classes", metavar="NAMES", help='What to find, comma-separated: "solar farm,quarry".'),
@@ -91,6 +117,13 @@ CACHE_OPTIONS = (
         help="Keep what the model said, to label again at once; default: SCENE_STEM.rszsl-cache.",
     ),
 )
+ATTENTION_OPTIONS = (
+    click.option(
+        "--attention",
+        metavar="NAMES",
+        help="Write maps of these attributes, comma-separated, as OUTPUT_STEM.attention.tif (see: rszsl attributes).",
+    ),
+)
 BATCH_OPTIONS = (
     click.option(
         "--scheduler", default="none", show_default=True, help="none (this process), local or tcp://HOST:PORT."
@@ -106,6 +139,14 @@ BATCH_OPTIONS = (
 PROGRESS_OPTIONS = (
     click.option("--progress", type=click.Choice(["auto", "bar", "json", "none"]), default="auto", show_default=True),
     click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
+    click.option(
+        "-v",
+        "--verbose",
+        is_flag=True,
+        expose_value=False,
+        callback=_log_to_stderr,
+        help="Log the model, the device, the grid, and where the time goes.",
+    ),
 )
 
 
@@ -151,6 +192,11 @@ def parse_bands(text: str | None) -> tuple[int, ...] | None:
         return tuple(int(part) for part in text.split(",") if part.strip())
     except ValueError as err:
         raise OptionError(f'--bands "{text}" is no list of band numbers; write it like 3,2,1') from err
+
+
+def parse_names(text: str | None) -> tuple[str, ...] | None:
+    """Parse `solar panels,water`; an empty text is a choice of no name, which `MapOptions` refuses."""
+    return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def parse_ranges(text: str | None) -> tuple[tuple[float, float], ...] | None:

@@ -117,12 +117,23 @@ class TileModel(CardModel):
         """
         return self._run(on_device(tiles, self.card, self.torch_device))
 
+    def encode_with_maps(self, tiles: Pixels, columns: Sequence[int]) -> Encoded:
+        """As `encode`, with the attention maps of these attributes, by their numbers.
+
+        A map has the scale of the attribute's local score, which is its maximum: standard deviations of the attribute
+        over the training images, where the heads were trained to that scale (all but `rszsl train` as published).
+
+        Raises:
+            ModelError: where the tiles have another shape.
+        """
+        return self._run(on_device(tiles, self.card, self.torch_device), columns)
+
     def encode_images(self, images: Sequence[Bytes]) -> Encoded:
         """Encode whole images, uint8 (H, W, 3) each, RGB."""
         return self._run(fit_images(images, self.preprocess, self.torch_device))
 
-    def _run(self, pixels: Tensor) -> Encoded:
-        """Encode float32 (N, 3, P, P) in 0..1 on the model's device."""
+    def _run(self, pixels: Tensor, columns: Sequence[int] = ()) -> Encoded:
+        """Encode float32 (N, 3, P, P) in 0..1 on the model's device; with the maps of `columns` if there are any."""
         raise NotImplementedError
 
 
@@ -146,11 +157,16 @@ class DsvaModel(TileModel):
         """Give one attribute row for each class; see `AttributeText.class_rows`."""
         return self.text.class_rows(classes)
 
-    def _run(self, pixels: Tensor) -> Encoded:
+    def _run(self, pixels: Tensor, columns: Sequence[int] = ()) -> Encoded:
         with torch.inference_mode():
             normal = normalise(pixels, self.preprocess).to(DTYPES[self.precision])
             out = self.network(normal.contiguous(memory_format=torch.channels_last))
-        return Encoded(out.embedding.cpu().numpy(), out.attributes.cpu().numpy())
+        return Encoded(out.embedding.cpu().numpy(), out.attributes.cpu().numpy(), maps_of(out.maps, columns))
+
+
+def maps_of(maps: Tensor, columns: Sequence[int]) -> Floats | None:
+    """Bring the chosen of maps (N, K, G, G) from the device: float32 (N, len(columns), G, G), or None for no choice."""
+    return maps[:, list(columns)].float().cpu().numpy() if columns else None
 
 
 def on_device(tiles: Pixels, card: ModelCard, device: torch.device) -> Tensor:

@@ -1,6 +1,8 @@
 """Find, check and load model folders."""
 
 import hashlib
+import logging
+import time
 import tomllib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
 Elsewhere = tuple[Source, str, HubCard | None]
 """Where a model from elsewhere is, its name, and our card of it."""
+LOG = logging.getLogger(__name__)
 NETWORK_PREFIX = "network."
 TABLE_PREFIX = "table."
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -98,6 +101,14 @@ def load_model(
     torch_device = parse_device(device)
     if torch_device.type == "cpu":
         keep_freed_memory()
+    start_s = time.monotonic()
+    loaded = _load(name_or_path, torch_device, precision, trust_pickle=trust_pickle)
+    LOG.info("model %s %s on %s in %s, loaded in %.2f s", loaded.card.name, loaded.card.version, loaded.device,
+             loaded.precision, time.monotonic() - start_s)  # fmt: skip
+    return loaded
+
+
+def _load(name_or_path: str, torch_device: torch.device, precision: str, *, trust_pickle: bool) -> Model:
     names = (name_or_path,) if find_card(name_or_path, MODEL_FOLDERS) else member_names(name_or_path)
     if len(names) > 1:
         return _load_ensemble(names, torch_device, precision, trust_pickle=trust_pickle)

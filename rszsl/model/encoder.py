@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +21,13 @@ class Encoded:
         embedding: float32 (N, D), rows of unit length.
         attributes: float32 (N, K), rows of unit length, so that `attributes @ row` is a cosine and its K
             products are the contributions that add up to it. A model without attributes gives its embedding.
+        maps: float32 (N, A, G, G), where A chosen attributes are seen, on G x G patches of each tile, first row on
+            top; None where they were not asked for.
     """
 
     embedding: Floats
     attributes: Floats
+    maps: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,6 +55,15 @@ class Encoder(Protocol):
 
     def encode(self, tiles: Pixels) -> Encoded:
         """Encode (N, 3, H, W), float32 in 0..1 or uint8 in 0..255, H = W = the card's `input_px`, RGB order."""
+        ...
+
+
+@runtime_checkable
+class MapsEncoder(Protocol):
+    """An encoder that can show where it sees an attribute."""
+
+    def encode_with_maps(self, tiles: Pixels, columns: Sequence[int]) -> Encoded:
+        """As `encode`, with the maps of these attributes, by their numbers; the rest of the answer is the same."""
         ...
 
 

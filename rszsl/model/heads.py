@@ -70,8 +70,12 @@ class DsvaHeads(nn.Module):
         local = (products.amax(1) - self.local_bias) * self.local_gain
         return HeadsOutput(self.from_pooled(self.pool(tokens)), local, self._maps(products))
 
+    def scaled(self, maps: Tensor) -> Tensor:
+        """Bring maps (N, K, G, G) to the scale of the local scores; as published they are on it."""
+        return (maps - self.local_bias[:, None, None]) * self.local_gain[:, None, None]
+
     def _maps(self, products: Tensor) -> Tensor:
-        return products.transpose(1, 2).reshape(len(products), -1, self.grid, self.grid)
+        return products.transpose(1, 2).reshape(*products.shape[::2], self.grid, self.grid)
 
     @torch.no_grad()
     def calibrate(self, tokens: Tensor, anchors: Tensor | None) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rszsl.classes import ClassName
 from rszsl.errors import ClassListError
-from rszsl.model.bundle import TileModel
+from rszsl.model.bundle import TileModel, maps_of
 from rszsl.model.card import TOWER_FILE, WEIGHTS_FILE, Keys, ModelCard
 from rszsl.model.encoder import ClassRows, Encoded, Floats
 from rszsl.model.heads import DsvaHeads, normal, reported
@@ -77,13 +77,15 @@ class TrainedModel(TileModel):
             )
         return np.asarray(known[name], dtype="float32")
 
-    def _run(self, pixels: Tensor) -> Encoded:
+    def _run(self, pixels: Tensor, columns: Sequence[int] = ()) -> Encoded:
         with torch.inference_mode():
             normalised = normalise(pixels, self.preprocess).to(DTYPES[self.precision])
             tokens = self.tower.tokens(normalised, aligned=self.heads.centred).float()
-            attributes = normal(reported(self.heads(tokens), self.output))
+            out = self.heads(tokens)
+            attributes = normal(reported(out, self.output))
             embedding = normal(self.heads.pool(tokens))
-        return Encoded(embedding.cpu().numpy(), attributes.cpu().numpy())
+            maps = maps_of(self.heads.scaled(out.maps), columns) if columns else None
+        return Encoded(embedding.cpu().numpy(), attributes.cpu().numpy(), maps)
 
 
 def pack(tower: Tower | None, heads: DsvaHeads, rows: Floats) -> dict[str, Tensor]:

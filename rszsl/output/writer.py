@@ -129,8 +129,8 @@ def check_output(path: Path, *, overwrite: bool, option: str = "--output") -> No
         part.unlink()
 
 
-def write_result(result: Result, path: Path, format_name: str) -> None:
-    """Write a result in one of `FORMATS`, whole or not at all.
+def write_result(result: Result, path: Path, format_name: str, beside: Sequence[Path] = ()) -> None:
+    """Write a result in one of `FORMATS`, whole or not at all; `beside` are finished files that go with it.
 
     Raises:
         OutputError: where it cannot be written; nothing is left under `path` then but what was there before.
@@ -141,6 +141,8 @@ def write_result(result: Result, path: Path, format_name: str) -> None:
         if chosen.record_beside:
             record = part.with_name(f"{path.name}.run.json")
             record.write_text(json.dumps(result.record.to_row(), indent=1, ensure_ascii=False), encoding="utf-8")
+        for file in beside:
+            file.replace(part.with_name(file.name))
 
 
 def write_layer(table: pa.Table, crs: CRS, path: Path, layer: str, *, qml: str) -> None:
@@ -168,12 +170,23 @@ def writing(path: Path) -> Iterator[Path]:
         raise OutputError(f"cannot write into {path.parent}: {err.strerror}; name another --output") from err
     try:
         yield folder / path.name
-        for part in sorted(folder.iterdir(), key=lambda p: p.name == path.name):
-            part.replace(path.parent / part.name)
+        _move_all(sorted(folder.iterdir(), key=lambda p: p.name == path.name), path.parent)
     except (OSError, sqlite3.Error, pa.ArrowException) as err:
         raise OutputError(_explain(path, err)) from err
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _move_all(files: Sequence[Path], folder: Path) -> None:
+    """Move files into a folder, all or none."""
+    moved: list[Path] = []
+    try:
+        for file in files:
+            moved.append(file.replace(folder / file.name))
+    except OSError:
+        for file in moved:
+            file.unlink()
+        raise
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from rszsl.output.cache import Cache, open_cache, write_cache
 from rszsl.output.styles import similar_qml
 from rszsl.output.tables import similar_table
 from rszsl.output.writer import check_output, write_layer
+from rszsl.pipeline.attention import refuse_attention
 from rszsl.pipeline.encoding import encode_tiles
 from rszsl.pipeline.examples import learn_from_cache
 from rszsl.pipeline.labelling import Clock, MapResult, label_batches, summary, write_map
@@ -56,6 +57,7 @@ def embed_scene(
         RszslError: nothing is left under `cache` then.
     """
     chosen = MapOptions(**options)
+    refuse_attention(chosen)
     path = Path(cache) if cache is not None else default_cache(str(scene))
     check_output(path, overwrite=chosen.overwrite, option="--cache")
     loaded = loaded_model(model, chosen.model, chosen)
@@ -100,6 +102,7 @@ def relabel(
     clock, opened = Clock(), open_cache(Path(cache))
     key = opened.key
     chosen = MapOptions(**({"overlap": key.overlap, "min_valid": key.min_valid} | options))
+    refuse_attention(chosen)
     wanted = as_classes(classes) if classes is not None else ()
     path = Path(output) if output is not None else default_output(key.scene, chosen.format)
     check_output(path, overwrite=chosen.overwrite)

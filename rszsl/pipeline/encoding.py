@@ -1,85 +1,62 @@
 """What the model says of every planned tile, batch by batch: from the scene, or from a cache of it."""
 
-from collections.abc import Callable, Iterator
+import logging
+import time
+from collections.abc import Iterator
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from rszsl.errors import ModelError
 from rszsl.labels.encoded import EncodedTiles
 from rszsl.model.bundle import Model
-from rszsl.model.encoder import Encoded, Pixels
 from rszsl.options import MapOptions
 from rszsl.output.cache import check_fits, open_cache, write_cache
+from rszsl.pipeline.attention import Watch
+from rszsl.pipeline.fitting import FittingEncoder
 from rszsl.pipeline.plan import ScenePlan, cache_key
 from rszsl.progress import Progress, Silent
 from rszsl.tiling import TileBatch, load_tiles
 
-NO_MEMORY = ("MPS backend out of memory", "DefaultCPUAllocator")
-"""What torch says without CUDA; there it has a type of error for it."""
-
-
-class FittingEncoder:
-    """Shows a model no more tiles at once than its memory holds.
-
-    Args:
-        model: that encodes.
-        warn: hears of every smaller size.
-    """
-
-    def __init__(self, model: Model, warn: Callable[[str], None]) -> None:
-        self._model, self._warn = model, warn
-        self._most: int | None = None
-
-    def encode(self, tiles: Pixels) -> Encoded:
-        """Encode as the model does; a batch that does not fit is halved, and later ones keep the smaller size.
-
-        Raises:
-            ModelError: where not even one tile fits.
-        """
-        first = most = min(self._most or len(tiles), len(tiles))
-        while (encoded := self._try(tiles, max(most, 1))) is None:
-            if most <= 1:
-                raise ModelError(
-                    f"even --batch-size 1 does not fit the memory of {self._model.device}; take a smaller --model, "
-                    "--device cpu, or --precision bf16"
-                )
-            most //= 2
-        if most < first:
-            self._most = most
-            self._warn(f"a batch of {first} did not fit the memory of {self._model.device}; going on with {most}")
-        return encoded
-
-    def _try(self, tiles: Pixels, most: int) -> Encoded | None:
-        """Encode `most` tiles at once; None where they do not fit."""
-        starts = range(0, max(len(tiles), 1), most)
-        try:
-            parts = [self._model.encode(tiles[start : start + most]) for start in starts]
-        except RuntimeError as err:
-            if not isinstance(err, torch.cuda.OutOfMemoryError) and not any(text in str(err) for text in NO_MEMORY):
-                raise
-            return None
-        if len(parts) == 1:
-            return parts[0]
-        return Encoded(np.concatenate([p.embedding for p in parts]), np.concatenate([p.attributes for p in parts]))
+LOG = logging.getLogger(__name__)
 
 
 def encode_tiles(
-    plan: ScenePlan, model: Model, options: MapOptions, progress: Progress | None = None
+    plan: ScenePlan,
+    model: Model,
+    options: MapOptions,
+    progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> Iterator[EncodedTiles]:
     """Read and encode the planned tiles, in order; what failed or is nodata is not shown to the model.
+
+    Args:
+        plan: of the scene.
+        model: that encodes.
+        options: of the run.
+        progress: hears of batches that do not fit.
+        watch: keeps attention maps.
 
     Raises:
         ModelError: where not even one tile fits the model's memory.
     """
-    encoder = FittingEncoder(model, (progress or Silent()).warn)
+    encoder = FittingEncoder(model, (progress or Silent()).warn, watch.encode if watch else None)
+    waited_s = worked_s = 0.0
+    start_s = time.monotonic()
     for batch in load_tiles(plan.dataset, plan.sampler, batch_size=options.batch_size):
-        yield _encode(batch, encoder, options.min_valid)
+        read_s = time.monotonic()
+        tiles = _encode(batch, encoder, options.min_valid, watch)
+        waited_s, worked_s = waited_s + read_s - start_s, worked_s + time.monotonic() - read_s
+        yield tiles
+        start_s = time.monotonic()
+    LOG.info("encoded %d tiles: %.2f s waiting for reads, %.2f s in the model", len(plan.sampler), waited_s, worked_s)
 
 
 def encode_with_cache(
-    plan: ScenePlan, model: Model, options: MapOptions, progress: Progress | None = None
+    plan: ScenePlan,
+    model: Model,
+    options: MapOptions,
+    progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> Iterator[EncodedTiles]:
     """As `encode_tiles`, by way of `options.cache`: read from it where it is there, else written to it.
 
@@ -88,7 +65,7 @@ def encode_with_cache(
         OutputError: where it cannot be written.
     """
     if options.cache is None:
-        yield from encode_tiles(plan, model, options, progress)
+        yield from encode_tiles(plan, model, options, progress, watch)
         return
     key = cache_key(plan, model, options)
     if options.cache.exists():
@@ -97,15 +74,17 @@ def encode_with_cache(
         yield from cache.batches()
         return
     with write_cache(options.cache, key) as sink:
-        for tiles in encode_tiles(plan, model, options, progress):
+        for tiles in encode_tiles(plan, model, options, progress, watch):
             sink.append(tiles)
             yield tiles
 
 
-def _encode(batch: TileBatch, encoder: FittingEncoder, min_valid: float) -> EncodedTiles:
+def _encode(batch: TileBatch, encoder: FittingEncoder, min_valid: float, watch: Watch | None) -> EncodedTiles:
     enough = (batch.valid_fraction >= min_valid) & (batch.valid_fraction > 0)
     shown = enough & np.array([failure is None for failure in batch.failures])
     encoded = encoder.encode(batch.images[shown])
+    if watch is not None:
+        watch.keep(batch.tile_ids[shown], encoded)
     return EncodedTiles(
         tile_ids=batch.tile_ids,
         valid_fraction=batch.valid_fraction,

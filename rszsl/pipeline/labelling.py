@@ -1,7 +1,7 @@
 """From what the model said to labels, tables and a file."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -44,12 +44,14 @@ class MapResult:
         counts: planned = labelled + other + nodata + failed.
         warnings: what the user was told.
         seconds: from opening the scene to the file in its place.
+        attention: the raster of attention maps, or None.
     """
 
     path: Path
     counts: Counts
     warnings: tuple[str, ...]
     seconds: float
+    attention: Path | None = None
 
     @cached_property
     def tiles(self) -> gpd.GeoDataFrame:
@@ -146,14 +148,16 @@ def label_batches(
     return labels
 
 
-def write_map(footing: Footing, labels: SceneLabels, model: Model, job: Job, clock: Clock) -> MapResult:
-    """Make the tables of a labelled scene, with the record of the run, and write them.
+def write_map(
+    footing: Footing, labels: SceneLabels, model: Model, job: Job, clock: Clock, beside: Sequence[Path] = ()
+) -> MapResult:
+    """Make the tables of a labelled scene, with the record of the run, and write them, with the files `beside` them.
 
     Raises:
         SceneError: where no tile could be read.
         OutputError: where the result cannot be written.
     """
-    write_result(make_result(footing, labels, model, job, clock), job.path, job.format_name)
+    write_result(make_result(footing, labels, model, job, clock), job.path, job.format_name, beside)
     return MapResult(job.path, labels.count(), job.warnings, clock.seconds)
 
 

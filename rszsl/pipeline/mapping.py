@@ -1,5 +1,6 @@
 """Map one scene: the picture of docs/ARCHITECTURE.md as code."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +12,17 @@ from rszsl.model.bundle import Model
 from rszsl.model.checkpoint import load_model
 from rszsl.model.override import Overrides
 from rszsl.options import MapOptions
+from rszsl.output.attention import attention_path
 from rszsl.output.writer import check_output
+from rszsl.pipeline.attention import attention_columns, watching
 from rszsl.pipeline.encoding import encode_with_cache
 from rszsl.pipeline.examples import Learnt, learn_from_scene
 from rszsl.pipeline.labelling import Clock, Job, MapResult, label_batches, summary, write_map
 from rszsl.pipeline.meaning import find_meaning
 from rszsl.pipeline.plan import default_output, plan_scene
 from rszsl.progress import Progress, Silent
+
+LOG = logging.getLogger(__name__)
 
 
 def map_scene(
@@ -48,7 +53,7 @@ def map_scene(
     chosen = MapOptions(**options)
     wanted = as_classes(classes) if classes is not None else ()
     path = Path(output) if output is not None else default_output(str(scene), chosen.format)
-    check_output(path, overwrite=chosen.overwrite)
+    check_targets(path, chosen)
     return map_with(loaded_model(model, chosen.model, chosen), str(scene), wanted, path, chosen, progress or Silent())
 
 
@@ -62,17 +67,36 @@ def map_with(
 ) -> MapResult:
     """Map one scene with a loaded model; `map_scene` and the command line both end here."""
     clock = Clock()
+    attention_columns(model, options)
     plan = plan_scene(scene, model.card, options)
     job = make_job(model, classes, path, options, learn_from_scene(plan, model, options))
     warnings = (*plan.warnings, *job.warnings)
+    planned_s = clock.seconds
     progress.start(scene, len(plan.sampler))
     for warning in warnings:
         progress.warn(warning)
-    batches = encode_with_cache(plan, model, options, progress)
-    labels = label_batches(batches, plan.sampler.tile_ids, model, job, progress, plan.sampler.grid)
-    result = replace(write_map(plan.footing, labels, model, job, clock), warnings=warnings)
+    with watching(plan, model, options, path) as watch:
+        batches = encode_with_cache(plan, model, options, progress, watch)
+        labels = label_batches(batches, plan.sampler.tile_ids, model, job, progress, plan.sampler.grid)
+        beside = (watch.writer.finish(),) if watch else ()
+        labelled_s = clock.seconds
+        written = write_map(plan.footing, labels, model, job, clock, beside)
+    LOG.info("%.2f s to plan, %.2f s to read, encode and label, %.2f s to write", planned_s, labelled_s - planned_s,
+             clock.seconds - labelled_s)  # fmt: skip
+    result = replace(written, warnings=warnings, attention=attention_path(path) if watch else None)
     progress.done(str(path), summary(result))
     return result
+
+
+def check_targets(path: Path, options: MapOptions) -> None:
+    """Refuse, before any work is done, an output, or what goes beside it, that exists or cannot be written.
+
+    Raises:
+        OutputError: naming the path and the way out.
+    """
+    check_output(path, overwrite=options.overwrite)
+    if options.attention is not None:
+        check_output(attention_path(path), overwrite=options.overwrite)
 
 
 def loaded_model(model: str | Model | None, default: str, options: MapOptions) -> Model:

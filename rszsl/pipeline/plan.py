@@ -1,5 +1,6 @@
 """What will be read: a scene cut into tiles of the model's size and GSD."""
 
+import logging
 from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from rszsl.scene.grid import Grid
 from rszsl.scene.reader import Scene, open_scene
 from rszsl.tiling import SceneDataset, TileSampler
 
+LOG = logging.getLogger(__name__)
 COARSER_LIMIT = 2.0
 """A scene more than this many times coarser than the model expects is warned about and not upsampled further."""
 
@@ -84,7 +86,16 @@ def plan_scene(path: str, card: ModelCard, options: MapOptions) -> ScenePlan:
     sampler = TileSampler(dataset, size_px=size_px, out_px=card.input_px, overlap=options.overlap, roi=aoi)
     if not len(sampler):
         raise AoiMissError(f"the area of interest {options.aoi} does not overlap {path}; check its CRS and place")
-    return ScenePlan(scene, dataset, sampler, aoi, (*scene.warnings, *_gsd_warning(scene, card)))
+    plan = ScenePlan(scene, dataset, sampler, aoi, (*scene.warnings, *_gsd_warning(scene, card)))
+    _log(plan, size_px)
+    return plan
+
+
+def _log(plan: ScenePlan, size_px: tuple[int, int]) -> None:
+    scene, grid = plan.scene, plan.sampler.grid
+    LOG.info("scene %s: %d x %d px of %.3g m", scene.path, scene.width_px, scene.height_px, scene.gsd.mean_m)
+    LOG.info("read as %s", plan.footing.radiometry)
+    LOG.info("grid of %d x %d tiles of %d x %d px, %d planned", *grid.shape[::-1], *size_px[::-1], len(plan.sampler))
 
 
 def plan_rows(plan: ScenePlan, first_row: int, stop_row: int) -> ScenePlan:

@@ -12,6 +12,7 @@ from rszsl.labels.calibrate import Calibrator
 from rszsl.model.bundle import Model
 from rszsl.model.checkpoint import load_model
 from rszsl.model.dsva import Dsva
+from rszsl.model.mlm import write_mlm
 from rszsl.training.card import calibrator_table, full_card
 from rszsl.training.data import LabelledImage
 from rszsl.training.decorrelate import decorrelate
@@ -77,6 +78,7 @@ def finish(recipe: Recipe, known: Knowledge, data: Path, teacher: dict[str, Any]
     for entry in accuracy:
         log(f"{entry['what']}: {entry['value']:.3f} (n {entry['n']})")
     write_card(recipe.output, full_card(card, recipe, known, data, calibrator, threshold, accuracy))
+    write_mlm(recipe.output)
 
 
 def presence_cases(known: Knowledge, attributes: Floats, names: tuple[str, ...]) -> Cases:

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from rszsl.labels.calibrate import Calibrator
 from rszsl.model.card import CARD_FILE, FILES_OF, TOWER_FILE, WEIGHTS_FILE
+from rszsl.model.mlm import write_mlm
 from rszsl.model.trained import describe, pack
 from rszsl.zsl.calibrate import best_threshold, fit_calibrator, make_cases
 from rszsl.zsl.data.hashes import sha256_of
@@ -57,6 +58,7 @@ def finish(training: Training) -> dict[str, Any]:
     temporary = folder / "card.tmp"
     temporary.write_text(to_toml(_card(training, calibrator, threshold, result)), encoding="utf-8")
     temporary.replace(folder / CARD_FILE)
+    write_mlm(folder)
     return result
 
 
