@@ -66,7 +66,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """One tile: its window, its `place` in the resampled scene, and the pieces that cover it."""
+    """One tile: its window, its `place` in the resampled scene, and the pieces that cover it (none: it is nodata)."""
 
     tile_id: int
     window: Box

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rszsl.errors import SceneError
+from rszsl.scene.blank import blank_tiles
+from rszsl.scene.grid import Box
 from rszsl.scene.pixels import Pixels, Tile
 from rszsl.scene.strips import Cut, Piece, Strips, paste
 from rszsl.tiling.dataset import SceneDataset
@@ -33,8 +35,9 @@ class TileBatch:
 
     Attributes:
         tile_ids: int64 (N,), numbers in the grid.
-        images: (N, 3, H, W), uint8 of an 8-bit scene, else float32 in 0..1; zeros for a tile that could not be read.
-        valid_fraction: float32 (N,) in 0..1; 0 for a tile that could not be read.
+        images: (N, 3, H, W), uint8 of an 8-bit scene, else float32 in 0..1; zeros for a tile that
+            could not be read, or need not be: it is nodata.
+        valid_fraction: float32 (N,) in 0..1; 0 for a tile that was not read.
         failures: for each tile, why it could not be read, or None.
     """
 
@@ -59,14 +62,20 @@ def load_tiles(
         threads: that read (default: as many as there are cores, at most 4).
     """
     lanes = threads or min(MOST_THREADS, _cores())
-    joined = dataset.transforms is None
-    layout = dataset.scene.layout
-    strips = Strips(sampler.grid, sampler.tile_ids, sampler.out_px, layout, lanes=lanes, joined=joined)
-    batches = _batched(map(strips.cut, sampler.tile_ids.tolist()), batch_size)
+    batches = _batched(_cuts(dataset, sampler, lanes), batch_size)
     with ThreadPoolExecutor(1, "rszsl-cut") as cutter, Reads(dataset, lanes) as reads:
         queue = _Queue(dataset, batches, reads, cutter)
         while queue.fill():
             yield queue.pop()
+
+
+def _cuts(dataset: SceneDataset, sampler: TileSampler, lanes: int) -> Iterator[Cut]:
+    """Say what each tile is cut from; of those that are nodata for certain, nothing is read."""
+    grid, tile_ids, alone = sampler.grid, sampler.tile_ids, dataset.transforms is not None
+    blank = np.zeros(len(tile_ids), dtype=bool) if alone else blank_tiles(dataset.scene, grid, tile_ids)
+    strips = Strips(grid, tile_ids[~blank], sampler.out_px, dataset.scene.layout, lanes=lanes, joined=not alone)
+    for tile_id, is_blank in zip(tile_ids.tolist(), blank.tolist(), strict=True):
+        yield Cut(tile_id, grid[tile_id].window, Box(0, 0, *sampler.out_px), ()) if is_blank else strips.cut(tile_id)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,6 +124,8 @@ def _cut_batch(dataset: SceneDataset, job: _Job) -> TileBatch:
     valid_fraction = np.zeros(n, dtype="float32")
     failures: list[str | None] = [None] * n
     for i, cut in enumerate(job.cuts):
+        if not cut.pieces:
+            continue
         try:
             tile = _cut_tile(dataset, cut, job.reads)
         except SceneError as err:
