@@ -51,4 +51,6 @@ def padded(array: NDArray[Any], height_px: int, width_px: int) -> NDArray[Any]:
 
 def as_floats(image: Pixels) -> NDArray[np.float32]:
     """Bytes to 0..1, as the model does it."""
-    return image if image.dtype != np.uint8 else image.astype("float32") / np.float32(255)  # type: ignore[return-value]
+    if image.dtype != np.uint8:
+        return image.astype("float32", copy=False)
+    return np.divide(image, np.float32(255), dtype="float32")

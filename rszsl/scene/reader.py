@@ -95,13 +95,16 @@ class Scene:
             max(1, round(width_px * inside.width_px / window.width_px)),
         )
         raw, valid = self.read_raw(inside, part)
-        return self.finish(padded(raw, height_px, width_px), padded(valid, height_px, width_px))
+        if part != (height_px, width_px):
+            valid = padded(np.ones(part, dtype=bool) if valid is None else valid, height_px, width_px)
+        return self.finish(padded(raw, height_px, width_px), valid)
 
-    def read_raw(self, box: Box, shape: tuple[int, int]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def read_raw(self, box: Box, shape: tuple[int, int]) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         """Read a box within the scene, resampled to `shape`, as it is stored.
 
         Returns:
-            (3, H, W) of the scene's type, red, green, blue; and what is valid, bool (H, W). Either may be read-only.
+            (3, H, W) of the scene's type, red, green, blue, maybe read-only; and what is valid, bool (H, W), None
+            where the scene has no masks.
 
         Raises:
             SceneError: where the pixels cannot be read.
@@ -112,13 +115,14 @@ class Scene:
         except (RasterioError, MemoryError) as err:
             raise SceneError(f"cannot read {box} of {self.path}: {err}") from err
 
-    def finish(self, raw: NDArray[Any], valid: NDArray[np.bool_]) -> Tile:
+    def finish(self, raw: NDArray[Any], valid: NDArray[np.bool_] | None) -> Tile:
         """Make a tile of raw pixels (3, H, W) and their mask (H, W): stretch, and fill what is invalid."""
+        every = np.ones(raw.shape[1:], dtype=bool) if valid is None else valid
         if self.is_bytes:
-            return Tile(fill_invalid(raw, valid), valid)
+            return Tile(raw if valid is None else fill_invalid(raw, valid), every)
         scaled = self.radiometry.apply(raw)
-        valid = valid & np.isfinite(scaled).all(axis=0)
-        return Tile(fill_invalid(scaled, valid), valid)
+        every = every & np.isfinite(scaled).all(axis=0)
+        return Tile(fill_invalid(scaled, every), every)
 
     def _inside(self, window: Box) -> Box:
         end_row = min(window.end_row_px, self.height_px)
@@ -128,7 +132,7 @@ class Scene:
             raise SceneError(f"{window} lies outside {self.path} ({self.height_px} x {self.width_px} px)")
         return Box(row, col, end_row - row, end_col - col)
 
-    def _read_raw(self, box: Box, shape: tuple[int, int]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def _read_raw(self, box: Box, shape: tuple[int, int]) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         source = self._handle()
         window = Window(box.col_px, box.row_px, box.width_px, box.height_px)
         smaller = shape[0] <= box.height_px and shape[1] <= box.width_px
@@ -140,7 +144,7 @@ class Scene:
         elif len(distinct) < len(self.bands):
             raw = raw[[distinct.index(b) for b in self.bands]]
         if not self.masks:
-            return raw, np.broadcast_to(True, shape)
+            return raw, None
         masks = source.read_masks(list(self.masks), window=window, out_shape=(len(self.masks), *shape))
         return raw, np.asarray(masks.any(axis=0))
 

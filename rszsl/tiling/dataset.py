@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import geopandas as gpd
-import numpy as np
 import pandas as pd
 import shapely
 import torch
@@ -72,7 +71,7 @@ class SceneDataset(RasterDataset):
         tile = self.scene.read(window, height_px=height_px, width_px=width_px)
         sample = {
             "image": torch.from_numpy(tile.image),
-            "valid": torch.from_numpy(np.array(tile.valid)),
+            "valid": torch.from_numpy(tile.valid),
             "window": torch.tensor([window.row_px, window.col_px, window.height_px, window.width_px]),
         }
         return sample if self.transforms is None else self.transforms(sample)

@@ -138,20 +138,23 @@ def _cut_batch(dataset: SceneDataset, job: _Job) -> TileBatch:
 
 def _cut_tile(dataset: SceneDataset, cut: Cut, reads: dict[Piece, Future[Read]]) -> Tile:
     """Cut a tile; where a piece that it shares is damaged, read it alone."""
-    if cut.pieces[0].own:
-        return Tile(*reads[cut.pieces[0]].result())
     shape = (cut.place.height_px, cut.place.width_px)
     try:
         parts = [(piece.place, *reads[piece].result()) for piece in cut.pieces]
     except SceneError:
+        if cut.pieces[0].own:
+            raise
         return read_own(dataset, cut.window, shape)
-    if len(parts) == 1 and parts[0][0] == cut.place:
-        return dataset.scene.finish(parts[0][1], parts[0][2])
-    raw = np.empty((3, *shape), dtype=parts[0][1].dtype)
-    valid = np.empty(shape, dtype=bool)
-    for at, pixels, mask in parts:
-        paste(raw, cut.place, pixels, at)
-        paste(valid, cut.place, mask, at)
+    _, raw, valid = parts[0]
+    if cut.pieces[0].own:
+        return Tile(raw, np.ones(shape, dtype=bool) if valid is None else valid)
+    if len(parts) > 1 or parts[0][0] != cut.place:
+        raw = np.empty((3, *shape), dtype=raw.dtype)
+        valid = None if valid is None else np.empty(shape, dtype=bool)
+        for at, pixels, mask in parts:
+            paste(raw, cut.place, pixels, at)
+            if valid is not None and mask is not None:
+                paste(valid, cut.place, mask, at)
     return dataset.scene.finish(raw, valid)
 
 

@@ -15,8 +15,8 @@ from rszsl.scene.pixels import Tile
 from rszsl.scene.strips import Piece
 from rszsl.tiling.dataset import SceneDataset
 
-Read = tuple[NDArray[Any], NDArray[np.bool_]]
-"""(3, H, W) and (H, W): of a piece raw pixels and their mask, of a tile's own read its finished pixels and mask."""
+Read = tuple[NDArray[Any], NDArray[np.bool_] | None]
+"""(3, H, W) and (H, W): of a piece raw pixels and their mask (None: all valid), of a tile's own read the tile."""
 
 
 class Reads:
