@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rszsl.errors import SceneError
 from rszsl.scene.blank import blank_tiles
 from rszsl.scene.grid import Box
-from rszsl.scene.pixels import Pixels, Tile
+from rszsl.scene.pixels import Pixels
 from rszsl.scene.strips import Cut, Piece, Strips, paste
 from rszsl.tiling.dataset import SceneDataset
 from rszsl.tiling.reads import Read, Reads, read_own
@@ -127,35 +127,36 @@ def _cut_batch(dataset: SceneDataset, job: _Job) -> TileBatch:
         if not cut.pieces:
             continue
         try:
-            tile = _cut_tile(dataset, cut, job.reads)
+            valid_fraction[i] = _cut_tile(dataset, cut, job.reads, images[i])
         except SceneError as err:
             failures[i] = str(err)
-            continue
-        images[i] = tile.image
-        valid_fraction[i] = tile.valid_fraction
     return TileBatch(np.array([cut.tile_id for cut in job.cuts]), images, valid_fraction, tuple(failures))
 
 
-def _cut_tile(dataset: SceneDataset, cut: Cut, reads: dict[Piece, Future[Read]]) -> Tile:
-    """Cut a tile; where a piece that it shares is damaged, read it alone."""
-    shape = (cut.place.height_px, cut.place.width_px)
+def _cut_tile(dataset: SceneDataset, cut: Cut, reads: dict[Piece, Future[Read]], image: Pixels) -> float:
+    """Cut a tile into `image` and give its share of valid pixels; where a shared piece is damaged, read it alone."""
     try:
         parts = [(piece.place, *reads[piece].result()) for piece in cut.pieces]
     except SceneError:
         if cut.pieces[0].own:
             raise
-        return read_own(dataset, cut.window, shape)
-    _, raw, valid = parts[0]
+        alone = read_own(dataset, cut.window, (cut.place.height_px, cut.place.width_px))
+        image[:] = alone.image
+        return alone.valid_fraction
     if cut.pieces[0].own:
-        return Tile(raw, np.ones(shape, dtype=bool) if valid is None else valid)
-    if len(parts) > 1 or parts[0][0] != cut.place:
-        raw = np.empty((3, *shape), dtype=raw.dtype)
-        valid = None if valid is None else np.empty(shape, dtype=bool)
-        for at, pixels, mask in parts:
-            paste(raw, cut.place, pixels, at)
-            if valid is not None and mask is not None:
-                paste(valid, cut.place, mask, at)
-    return dataset.scene.finish(raw, valid)
+        _, image[:], valid = parts[0]
+        return 1.0 if valid is None else float(valid.mean())
+    raw = image if image.dtype == parts[0][1].dtype else np.empty(image.shape, dtype=parts[0][1].dtype)
+    mask = None if parts[0][2] is None else np.empty(image.shape[1:], dtype=bool)
+    for at, pixels, valid in parts:
+        paste(raw, cut.place, pixels, at)
+        if mask is not None and valid is not None:
+            paste(mask, cut.place, valid, at)
+    if mask is None and dataset.scene.is_bytes:
+        return 1.0
+    tile = dataset.scene.finish(raw, mask)
+    image[:] = tile.image
+    return tile.valid_fraction
 
 
 def _cores() -> int:
