@@ -79,7 +79,7 @@ def test_pieces_are_whole_in_both_pictures_and_share_no_pixel(plan):
         assert place.height_px * window.height_px == box.height_px * out_px[0]
         assert place.col_px * window.width_px == box.col_px * out_px[1]
         assert place.width_px * window.width_px == box.width_px * out_px[1]
-        for factor in layout.overviews_for(window.height_px / out_px[0]):
+        for factor in layout.overviews_for([window.height_px / out_px[0], window.width_px / out_px[1]]):
             assert not any(v % factor for v in (box.row_px, box.col_px, box.end_row_px, box.end_col_px))
         seen[box.row_px : box.end_row_px, box.col_px : box.end_col_px] += 1
     assert seen.max(initial=0) <= 1
@@ -109,3 +109,20 @@ def test_a_few_tiles_need_only_what_they_show():
     strips = Strips(grid, tile_ids, (100, 100), Layout())
     pieces = {p for t in tile_ids.tolist() for p in strips.cut(t).pieces}
     assert sum(p.box.height_px * p.box.width_px for p in pieces) == 3 * 100 * 100
+
+
+def test_overviews_that_drift_are_not_joined():
+    """10 000 is whole in 8, 10 007 is drawn out by 1/8 pixel of the overview, 10 001 by 7/8: half a pixel at 5 143."""
+    joined = []
+    for side_px in (10_000, 10_007, 10_001):
+        grid = Grid.over(side_px, side_px, tile_height_px=400, tile_width_px=400)
+        rows = Strips(grid, np.arange(len(grid)), (40, 40), Layout((64, 64), (2, 4, 8)))
+        joined.append([i for i in range(26) if i < grid.shape[0] and not rows.cut(i * grid.shape[1]).pieces[0].own])
+    assert joined == [list(range(25)), list(range(25)), list(range(12))]
+
+
+def test_an_overview_of_nearly_the_wanted_size_is_joined_only_where_it_is_whole():
+    for side_px, own in ((1600, False), (1603, True)):
+        grid = Grid.over(side_px, side_px, tile_height_px=160, tile_width_px=160)
+        strips = Strips(grid, np.arange(len(grid)), (40, 40), Layout((64, 64), (2, 4)))
+        assert strips.cut(0).pieces[0].own == own

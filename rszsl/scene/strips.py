@@ -22,6 +22,8 @@ PIECE_PX = (512, 2048)
 TALLEST_PX = 2048
 """Rows of a piece, as stored, at most: some files are one block."""
 
+MOST_DRIFT, CLOSE = 0.45, 0.02
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -39,10 +41,11 @@ class Layout:
     masked: bool = False
     sample_bytes: int = 1
 
-    def overviews_for(self, ratio: float) -> tuple[int, ...]:
-        """Overviews that GDAL may read from, where `ratio` scene pixels become one."""
-        nearest = ratio * (1.2 if self.masked else 1.0) * 1.001
-        return tuple(f for f in self.overviews if f <= nearest)
+    def overviews_for(self, ratios: Sequence[float]) -> tuple[int, ...]:
+        """Overviews that GDAL may read from, where so many scene pixels become one (rows, columns)."""
+        slack = (1.001, 1.2) if self.masked else (1.001,)
+        best = {max((f for f in self.overviews if f <= ratio * s), default=1) for ratio in ratios for s in slack}
+        return tuple(sorted(best - {1}))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,8 +91,9 @@ class _Axis:
     def of(cls, spans: tuple[Span, ...], out_px: int, step_px: int, overviews: Sequence[int]) -> "_Axis":
         length_px, tile_px = spans[-1].keep1, spans[0].read1 - spans[0].read0
         quantum = math.lcm(tile_px // math.gcd(tile_px, out_px), *overviews)
-        fits = tile_px <= length_px and tile_px % quantum == 0 and not any(length_px % f for f in overviews)
-        whole = tuple(fits and s.read0 % quantum == 0 for s in spans)
+        fits = tile_px <= length_px and tile_px % quantum == 0
+        true_px = min((_true_to(f, length_px, tile_px / out_px) for f in overviews), default=length_px)
+        whole = tuple(fits and s.read0 % quantum == 0 and s.read1 <= true_px for s in spans)
         inner = sorted({i * step_px // quantum * quantum for i in range(1, -(-length_px // step_px))} - {0})
         return cls(spans, tile_px, out_px, whole, (0, *inner, length_px))
 
@@ -123,7 +127,7 @@ class Strips:
         self._grid, self._out_px, self._lanes = grid, out_px, lanes
         spans = (grid.rows, grid.cols)
         tile_px = [s[0].read1 - s[0].read0 for s in spans]
-        overviews = layout.overviews_for(max(t / o for t, o in zip(tile_px, out_px, strict=True)))
+        overviews = layout.overviews_for([t / o for t, o in zip(tile_px, out_px, strict=True)])
         steps = _steps(layout, max(overviews, default=1), grid.cols[-1].keep1, lanes)
         self._rows, self._cols = (_Axis.of(s, o, p, overviews) for s, o, p in zip(spans, out_px, steps, strict=True))
         self._joined = joined and bool(np.all(np.diff(tile_ids) > 0))
@@ -200,6 +204,18 @@ def paste(target: NDArray[Any], place: Box, source: NDArray[Any], at: Box) -> No
     col0, col1 = max(place.col_px, at.col_px), min(place.end_col_px, at.end_col_px)
     to = (..., slice(row0 - place.row_px, row1 - place.row_px), slice(col0 - place.col_px, col1 - place.col_px))
     target[to] = source[..., row0 - at.row_px : row1 - at.row_px, col0 - at.col_px : col1 - at.col_px]
+
+
+def _true_to(factor: int, length_px: int, ratio: float) -> int:
+    """How many pixels, from the first, lie in the overview where `factor` says.
+
+    An overview of n pixels where `length_px / factor` is not whole is a little too long. GDAL rounds places in it to
+    whole pixels, so they are right until it has drifted by half a pixel; without resampling they may never be.
+    """
+    drift = -length_px % factor / factor  # at the end, in pixels of the overview
+    if drift and abs(ratio / factor - 1) < CLOSE:
+        return 0
+    return length_px if drift < MOST_DRIFT else int(length_px * MOST_DRIFT / drift)
 
 
 def _steps(layout: Layout, shrink: int, width_px: int, lanes: int) -> tuple[int, int]:
