@@ -2,17 +2,22 @@
 
 import pickle
 import threading
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import rasterio
 import shapely
 import torch
+from fakes import ColourModel, painted
 from rasterio.enums import ColorInterp
 from rasterio.transform import Affine
 from torch.utils.data import DataLoader
 
+import rszsl
 from rszsl import SceneDataset, TileSampler
+from rszsl.pipeline.plan import tile_size_px
 from rszsl.scene import blank, strips
 from rszsl.scene.gdal import CACHE_BYTES, gdal_env
 from rszsl.scene.reader import Scene, open_scene
@@ -163,6 +168,21 @@ def test_tiles_that_an_overview_rules_out_are_not_read(make_raster, noise, monke
     np.testing.assert_array_equal(images[valid_fraction > 0], all_images[valid_fraction > 0])
 
 
+@pytest.mark.parametrize("how", ["mask", "nodata"])
+def test_labels_are_the_same_where_nothing_is_ruled_out(make_raster, tmp_path, monkeypatch, how):
+    array = painted(["rgbrgbrgbrgb", "00gbrg00gbrg"] * 6)
+    mask = ragged(*array.shape[1:])
+    array[:, mask == 0] = 0
+    extra = {"nodata": 0} if how == "nodata" else {"mask": mask}
+    path = make_raster(array, overviews=(2, 4), **TILED, **extra)
+    names = {"classes": ["red", "green", "blue"], "model": ColourModel(), "overlap": 0.5}
+    ruled = rszsl.map_scene(path, output=tmp_path / "ruled.gpkg", **names).tiles
+    monkeypatch.setattr(blank, "FEWEST_TILES", 10**9)
+    plain = rszsl.map_scene(path, output=tmp_path / "plain.gpkg", **names).tiles
+    assert (ruled["status"] == "nodata").sum() > 20 and (ruled["status"] == "labelled").sum() > 20
+    pd.testing.assert_frame_equal(ruled, plain)
+
+
 def test_blocks_that_are_not_stored_are_not_read(make_raster, tmp_path, read_px):
     path = make_raster(np.zeros((3, 640, 640), "uint8"), nodata=0, sparse_ok=True, **TILED)
     with rasterio.open(path, "r+") as sink:
@@ -267,3 +287,19 @@ def test_an_open_dataset_pickles(make_raster, noise):
     images, _, _ = loaded(dataset, sampler)
     again = pickle.loads(pickle.dumps(dataset))
     np.testing.assert_array_equal(loaded(again, sampler)[0], images)
+
+
+@pytest.mark.parametrize(
+    ("res_m", "overlap", "overviews", "expected"),
+    [
+        (0.6, 0, (), 267),  # 160 m of 0.6 m pixels, as ever
+        (0.6, 0.5, (), 266),  # every second tile begins at 133 of 266 px: at 80 of 160
+        (0.6, 0.25, (), 268),
+        (0.3, 0.5, (2, 4, 8), 532),  # a multiple of 2, for the overlap, and of 2, for the overview
+        (0.6, 0.55, (), 267),  # would need a multiple of 20: a change of more than 1 %
+    ],
+)
+def test_with_an_overlap_tiles_begin_at_whole_pixels(make_raster, noise, res_m, overlap, overviews, expected):
+    scene = open_scene(str(make_raster(noise(3, 64, 64), overviews=overviews)), gsd_m=res_m)
+    card = SimpleNamespace(input_px=160, gsd_m=1.0)
+    assert tile_size_px(scene, card, overlap) == (expected, expected)

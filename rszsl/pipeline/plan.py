@@ -99,19 +99,22 @@ def tile_size_px(scene: Scene, card: ModelCard, overlap: float = 0.0) -> tuple[i
     """Height and width, in scene pixels, of the ground that the model expects in a tile.
 
     A coarse scene is upsampled at most `COARSER_LIMIT` times; beyond that a tile covers more ground. With an overlap,
-    sizes are rounded so that tiles begin at whole pixels of the resampled scene, which then is resampled once.
+    sizes are rounded, by 1 % at most, so that tiles begin at whole pixels of the resampled scene and of the overview
+    that it comes from: it is then resampled once.
     """
     ground_m = card.input_px * card.gsd_m
     smallest_px = card.input_px / COARSER_LIMIT
+    sizes = [max(ground_m / side_m, smallest_px) for side_m in (scene.gsd.row_m, scene.gsd.col_m)]
     step = card.input_px // math.gcd(card.input_px, math.floor(card.input_px * overlap))
-    row_px, col_px = (max(ground_m / side_m, smallest_px) for side_m in (scene.gsd.row_m, scene.gsd.col_m))
-    return _rounded(row_px, step), _rounded(col_px, step)
+    overviews = scene.layout.overviews_for([size / card.input_px for size in sizes]) if overlap else ()
+    row_px, col_px = (_rounded(size, (step * max(overviews, default=1), step)) for size in sizes)
+    return row_px, col_px
 
 
-def _rounded(size_px: float, step: int) -> int:
-    """To a multiple of `step`, unless that changes the size by more than 1 %."""
-    near = round(size_px / step) * step
-    return near if abs(near - size_px) <= 0.01 * size_px else round(size_px)
+def _rounded(size_px: float, steps: tuple[int, ...]) -> int:
+    """To a multiple of the first step that changes it by 1 % at most, or to a whole number."""
+    nearest = (round(size_px / step) * step for step in steps)
+    return next((near for near in nearest if abs(near - size_px) <= 0.01 * size_px), round(size_px))
 
 
 def cache_key(plan: ScenePlan, card: ModelCard, options: MapOptions) -> CacheKey:
