@@ -226,6 +226,17 @@ def test_reading_ahead_is_bounded(make_raster, noise, monkeypatch, read_px):
     assert len(images) == 79 * 39
 
 
+def test_tiles_that_are_not_read_are_not_planned_without_end(make_raster, monkeypatch):
+    monkeypatch.setattr(loader, "AHEAD_TILES", 20)
+    dataset = SceneDataset(make_raster(np.zeros((3, 640, 640), "uint8"), nodata=0, overviews=(2, 4), **TILED))
+    planned, window_of = [], loader.Cut
+    monkeypatch.setattr(loader, "Cut", lambda *facts: planned.append(facts) or window_of(*facts))
+    tiles = load_tiles(dataset, TileSampler(dataset, size_px=32), batch_size=5)
+    next(tiles)
+    assert 0 < len(planned) <= 20 + 5 * (loader.AHEAD + 1)
+    tiles.close()
+
+
 def test_eight_bit_tiles_travel_as_bytes_and_others_as_floats(make_raster, noise):
     for dtype, expected in (("uint8", "uint8"), ("uint16", "float32")):
         dataset = SceneDataset(make_raster(noise(3, 64, 64, dtype=dtype)))

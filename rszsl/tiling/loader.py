@@ -28,6 +28,9 @@ AHEAD_BYTES = 128_000_000
 """Pieces are read ahead until they fill this: two rows of 512-pixel blocks of an 8-bit scene 40 000 pixels wide. What
 the next batch needs is read in any case, so a wider scene takes longer steps, not more of them."""
 
+AHEAD_TILES = 4096
+"""Tiles are planned ahead up to this number: those that are nodata hold no pieces, and may be many."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TileBatch:
@@ -98,7 +101,7 @@ class _Queue:
 
     def fill(self) -> bool:
         """Ask for as much as may be held, at least for one batch; False where no batch is left."""
-        while self._reads.held_bytes < AHEAD_BYTES or not (self._asked or self._cutting):
+        while self._may_ask() or not (self._asked or self._cutting):
             cuts = next(self._batches, None)
             if cuts is None:
                 break
@@ -107,6 +110,10 @@ class _Queue:
             job = self._asked.popleft()
             self._cutting.append((job, self._cutter.submit(_cut_batch, self._dataset, job)))
         return bool(self._cutting)
+
+    def _may_ask(self) -> bool:
+        asked = sum(len(job.cuts) for job in self._asked)
+        return self._reads.held_bytes < AHEAD_BYTES and asked < AHEAD_TILES
 
     def pop(self) -> TileBatch:
         """Wait for the next batch, and let go of what only it was cut from."""
@@ -130,7 +137,8 @@ def _cut_batch(dataset: SceneDataset, job: _Job) -> TileBatch:
             valid_fraction[i] = _cut_tile(dataset, cut, job.reads, images[i])
         except SceneError as err:
             failures[i] = str(err)
-    return TileBatch(np.array([cut.tile_id for cut in job.cuts]), images, valid_fraction, tuple(failures))
+    tile_ids = np.array([cut.tile_id for cut in job.cuts], dtype="int64")
+    return TileBatch(tile_ids, images, valid_fraction, tuple(failures))
 
 
 def _cut_tile(dataset: SceneDataset, cut: Cut, reads: dict[Piece, Future[Read]], image: Pixels) -> float:
