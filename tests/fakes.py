@@ -11,6 +11,7 @@ import numpy as np
 
 from rszsl.labels.calibrate import Calibrator
 from rszsl.model.encoder import ClassRows, Encoded
+from rszsl.scene.pixels import as_floats
 
 COLOURS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "yellow": (1, 1, 0)}
 
@@ -34,6 +35,7 @@ class ColourModel:
         self.card = SimpleNamespace(name="colours", version="1", sha256="0" * 64, input_px=input_px, gsd_m=gsd_m)
 
     def encode(self, tiles):
+        tiles = as_floats(tiles)
         colours = unit(tiles.mean(axis=(2, 3)))
         return Encoded(colours, colours)
 
@@ -82,7 +84,7 @@ class MoodyModel(ColourModel):
 
     def encode(self, tiles):
         time.sleep(self.source.slow_s)
-        for tile in tiles:
+        for tile in as_floats(tiles):
             colour = tile.mean(axis=(1, 2)) > 0.5
             if tuple(colour) == (True, False, True) and self.may("kill"):
                 os.kill(os.getpid(), signal.SIGKILL)

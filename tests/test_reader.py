@@ -141,9 +141,9 @@ def test_nodata_mask_alpha_and_nan_are_invalid(make_raster, noise):
         tile = read_all(open_scene(str(path)))
         np.testing.assert_array_equal(tile.valid, half, err_msg=str(path))
         assert np.isfinite(tile.image).all()
-        np.testing.assert_allclose(
-            tile.image[:, ~half], tile.image[:, half].mean(axis=1)[:, None].repeat(50, 1), rtol=1e-5
-        )
+        mean = tile.image[:, half].mean(axis=1)[:, None].repeat(50, 1)
+        rounding = 0.5 / 255 if path.name in ("nodata.tif", "mask.tif", "alpha.tif") else 0  # bytes stay bytes
+        np.testing.assert_allclose(tile.image[:, ~half], mean, rtol=1e-5, atol=rounding)
 
 
 def test_a_dark_pixel_is_not_nodata_while_another_band_is_valid(make_raster):

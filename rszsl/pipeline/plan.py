@@ -1,6 +1,7 @@
 """What will be read: a scene cut into tiles of the model's size and GSD."""
 
 import logging
+import math
 from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -82,7 +83,7 @@ def plan_scene(path: str, card: ModelCard, options: MapOptions) -> ScenePlan:
     )
     aoi = read_aoi(options.aoi, scene.crs) if options.aoi else None
     dataset = SceneDataset(scene)
-    size_px = tile_size_px(scene, card)
+    size_px = tile_size_px(scene, card, options.overlap)
     sampler = TileSampler(dataset, size_px=size_px, out_px=card.input_px, overlap=options.overlap, roi=aoi)
     if not len(sampler):
         raise AoiMissError(f"the area of interest {options.aoi} does not overlap {path}; check its CRS and place")
@@ -106,14 +107,26 @@ def plan_rows(plan: ScenePlan, first_row: int, stop_row: int) -> ScenePlan:
     return replace(plan, sampler=sampler)
 
 
-def tile_size_px(scene: Scene, card: ModelCard) -> tuple[int, int]:
+def tile_size_px(scene: Scene, card: ModelCard, overlap: float = 0.0) -> tuple[int, int]:
     """Height and width, in scene pixels, of the ground that the model expects in a tile.
 
-    A coarse scene is upsampled at most `COARSER_LIMIT` times; beyond that a tile covers more ground.
+    A coarse scene is upsampled at most `COARSER_LIMIT` times; beyond that a tile covers more ground. With an overlap,
+    sizes are rounded, by 1 % at most, so that tiles begin at whole pixels of the resampled scene and of the overview
+    that it comes from: it is then resampled once.
     """
     ground_m = card.input_px * card.gsd_m
     smallest_px = card.input_px / COARSER_LIMIT
-    return round(max(ground_m / scene.gsd.row_m, smallest_px)), round(max(ground_m / scene.gsd.col_m, smallest_px))
+    sizes = [max(ground_m / side_m, smallest_px) for side_m in (scene.gsd.row_m, scene.gsd.col_m)]
+    step = card.input_px // math.gcd(card.input_px, math.floor(card.input_px * overlap))
+    overviews = scene.layout.overviews_for([size / card.input_px for size in sizes]) if overlap else ()
+    row_px, col_px = (_rounded(size, (step * max(overviews, default=1), step)) for size in sizes)
+    return row_px, col_px
+
+
+def _rounded(size_px: float, steps: tuple[int, ...]) -> int:
+    """To a multiple of the first step that changes it by 1 % at most, or to a whole number."""
+    nearest = (round(size_px / step) * step for step in steps)
+    return next((near for near in nearest if abs(near - size_px) <= 0.01 * size_px), round(size_px))
 
 
 def cache_key(plan: ScenePlan, model: Model, options: MapOptions) -> CacheKey:
@@ -125,7 +138,7 @@ def cache_key(plan: ScenePlan, model: Model, options: MapOptions) -> CacheKey:
         size_px=(scene.height_px, scene.width_px),
         transform=tuple(scene.transform)[:6],
         crs=scene.crs.to_wkt(),
-        tile_px=tile_size_px(scene, card),
+        tile_px=tile_size_px(scene, card, options.overlap),
         overlap=options.overlap,
         aoi=shapely.to_wkb(plan.aoi, hex=True) if plan.aoi is not None else None,
         radiometry=plan.footing.radiometry,

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from rszsl.errors import OptionError
 
 LOW_PERCENT, HIGH_PERCENT = 2.0, 98.0
+EIGHT_BIT = "8-bit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,11 @@ class Radiometry:
 
     ranges: tuple[tuple[float, float], ...]
     source: str
+
+    @property
+    def is_bytes(self) -> bool:
+        """Whether raw values are bytes that stay as they are."""
+        return self.source == EIGHT_BIT
 
     def apply(self, raw: NDArray[Any]) -> NDArray[np.float32]:
         """Stretch raw values (bands, H, W) to float32 0..1; NaN stays NaN."""
@@ -38,7 +44,7 @@ class Radiometry:
 
 def eight_bit(n_bands: int) -> Radiometry:
     """Leave 8-bit values as they are: 0..255."""
-    return Radiometry(((0.0, 255.0),) * n_bands, "8-bit")
+    return Radiometry(((0.0, 255.0),) * n_bands, EIGHT_BIT)
 
 
 def from_sample(sample: NDArray[np.float64], source: str) -> Radiometry:

@@ -1,9 +1,8 @@
 """The one reader of rasters: opens a scene, decides its bands and radiometry once, reads windows of it."""
 
+import os
 import threading
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,45 +13,22 @@ from numpy.typing import NDArray
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 from rasterio.enums import Resampling
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from rszsl.errors import OptionError, SceneError
 from rszsl.scene import radiometry as radiometric
 from rszsl.scene.bands import choose_bands, mask_bands
+from rszsl.scene.gdal import gdal_env, opened
 from rszsl.scene.georef import Gsd, measure_gsd
 from rszsl.scene.grid import Box
+from rszsl.scene.pixels import Tile, as_floats, fill_invalid, padded
 from rszsl.scene.radiometry import Radiometry
+from rszsl.scene.strips import Layout
 
 SAMPLE_SIDE_PX = 1024
 """A scene (or its overview) up to this side gives its radiometry whole; else a lattice of windows does."""
 LATTICE, LATTICE_WINDOW_PX = 8, 128
-REMOTE_OPTIONS = {
-    # Do not list a bucket to open one file. On a local disk the listing stays: it finds .ovr, .msk and world files.
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-    "GDAL_HTTP_MULTIPLEX": "YES",
-    "GDAL_HTTP_MAX_RETRY": "3",
-    "GDAL_HTTP_RETRY_DELAY": "1",
-}
-REMOTE_PREFIXES = ("/vsicurl", "/vsis3", "/vsigs", "/vsiaz", "/vsiadls", "/vsioss", "/vsiswift", "/vsihdfs")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Tile:
-    """Pixels of one window, resampled.
-
-    Attributes:
-        image: float32 (3, H, W) in 0..1, red, green, blue; invalid pixels hold the mean of the valid ones.
-        valid: bool (H, W); False is nodata, masked, NaN, or outside the scene.
-    """
-
-    image: NDArray[np.float32]
-    valid: NDArray[np.bool_]
-
-    @property
-    def valid_fraction(self) -> float:
-        """Share of valid pixels, 0..1."""
-        return float(self.valid.mean())
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +47,7 @@ class Scene:
         bands: 1-based, as red, green, blue.
         masks: 1-based bands whose masks are joined (any valid is valid); empty where all is valid.
         radiometry: decided once.
+        layout: how the file keeps its pixels.
         warnings: what the user should know about the choices made.
     """
 
@@ -83,6 +60,7 @@ class Scene:
     bands: tuple[int, int, int]
     masks: tuple[int, ...]
     radiometry: Radiometry
+    layout: Layout
     warnings: tuple[str, ...] = ()
     _handles: threading.local = field(default_factory=threading.local, repr=False)
 
@@ -92,8 +70,18 @@ class Scene:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _handles=threading.local())
 
+    @property
+    def is_bytes(self) -> bool:
+        """Whether tiles travel as bytes: an 8-bit scene that is left as it is."""
+        return self.radiometry.is_bytes
+
     def read(self, window: Box, *, height_px: int, width_px: int) -> Tile:
-        """Read a window, resampled to `height_px` x `width_px`.
+        """Read a window as `read_pixels` does, as float32 in 0..1."""
+        tile = self.read_pixels(window, height_px=height_px, width_px=width_px)
+        return Tile(as_floats(tile.image), tile.valid)
+
+    def read_pixels(self, window: Box, *, height_px: int, width_px: int) -> Tile:
+        """Read a window, resampled to `height_px` x `width_px`: bytes of an 8-bit scene, else float32 in 0..1.
 
         Downsampling averages (from the best overview), upsampling is cubic. The window may pass the scene's
         end; what lies outside is invalid.
@@ -106,14 +94,35 @@ class Scene:
             max(1, round(height_px * inside.height_px / window.height_px)),
             max(1, round(width_px * inside.width_px / window.width_px)),
         )
+        raw, valid = self.read_raw(inside, part)
+        if part != (height_px, width_px):
+            valid = padded(np.ones(part, dtype=bool) if valid is None else valid, height_px, width_px)
+        return self.finish(padded(raw, height_px, width_px), valid)
+
+    def read_raw(self, box: Box, shape: tuple[int, int]) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+        """Read a box within the scene, resampled to `shape`, as it is stored.
+
+        Returns:
+            (3, H, W) of the scene's type, red, green, blue, maybe read-only; and what is valid, bool (H, W), None
+            where the scene has no masks.
+
+        Raises:
+            SceneError: where the pixels cannot be read.
+        """
         try:
-            with _gdal_env(self.path):
-                raw, valid = self._read_raw(inside, part)
+            with gdal_env(self.path):
+                return self._read_raw(box, shape)
         except (RasterioError, MemoryError) as err:
-            raise SceneError(f"cannot read {window} of {self.path}: {err}") from err
+            raise SceneError(f"cannot read {box} of {self.path}: {err}") from err
+
+    def finish(self, raw: NDArray[Any], valid: NDArray[np.bool_] | None) -> Tile:
+        """Make a tile of raw pixels (3, H, W) and their mask (H, W): stretch, and fill what is invalid."""
+        every = np.ones(raw.shape[1:], dtype=bool) if valid is None else valid
+        if self.is_bytes:
+            return Tile(raw if valid is None else fill_invalid(raw, valid), every)
         scaled = self.radiometry.apply(raw)
-        valid &= np.isfinite(scaled).all(axis=0)
-        return _fit(_fill_invalid(scaled, valid), valid, height_px, width_px)
+        every = every & np.isfinite(scaled).all(axis=0)
+        return Tile(fill_invalid(scaled, every), every)
 
     def _inside(self, window: Box) -> Box:
         end_row = min(window.end_row_px, self.height_px)
@@ -123,25 +132,28 @@ class Scene:
             raise SceneError(f"{window} lies outside {self.path} ({self.height_px} x {self.width_px} px)")
         return Box(row, col, end_row - row, end_col - col)
 
-    def _read_raw(self, box: Box, shape: tuple[int, int]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def _read_raw(self, box: Box, shape: tuple[int, int]) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         source = self._handle()
         window = Window(box.col_px, box.row_px, box.width_px, box.height_px)
         smaller = shape[0] <= box.height_px and shape[1] <= box.width_px
         resampling = Resampling.average if smaller else Resampling.cubic
         distinct = list(dict.fromkeys(self.bands))
         raw = source.read(distinct, window=window, out_shape=(len(distinct), *shape), resampling=resampling)
-        if len(distinct) < len(self.bands):
+        if len(distinct) == 1:
+            raw = np.broadcast_to(raw, (len(self.bands), *shape))
+        elif len(distinct) < len(self.bands):
             raw = raw[[distinct.index(b) for b in self.bands]]
         if not self.masks:
-            return raw, np.ones(shape, dtype=bool)
+            return raw, None
         masks = source.read_masks(list(self.masks), window=window, out_shape=(len(self.masks), *shape))
         return raw, np.asarray(masks.any(axis=0))
 
     def _handle(self) -> Any:  # rasterio ships no types
-        handle = getattr(self._handles, "source", None)
-        if handle is None:
-            handle = self._handles.source = rasterio.open(self.path)
-        return handle
+        """The handle of this thread in this process: after a fork, parent and child would share one file position."""
+        kept = getattr(self._handles, "source", None)
+        if kept is None or kept[0] != os.getpid():
+            kept = self._handles.source = (os.getpid(), rasterio.open(self.path))
+        return kept[1]
 
 
 def open_scene(
@@ -165,7 +177,7 @@ def open_scene(
         SceneError: where it is missing, no raster, has no CRS, is rotated, or lacks a band.
         OptionError: for a CRS that nobody knows or a wrong number of ranges.
     """
-    with _opened(path) as source:
+    with opened(path) as source:
         scene_crs = _crs_of(source, crs, path)
         _check_transform(source.transform, path)
         chosen, warning = choose_bands(source.count, source.colorinterp, bands, path)
@@ -184,31 +196,13 @@ def open_scene(
             masks=masks,
             radiometry=_decide_radiometry(source, chosen, masks, value_ranges),
             warnings=(warning,) if warning else (),
+            layout=_layout(source, chosen[0], masks),
         )
 
 
-def _gdal_env(path: str) -> rasterio.Env:
-    remote = "://" in path or path.startswith(REMOTE_PREFIXES)
-    return rasterio.Env(**(REMOTE_OPTIONS if remote else {}))
-
-
-@contextmanager
-def _opened(path: str) -> Iterator[Any]:
-    """Open a raster quietly (a missing CRS is our own error) and turn GDAL's words into a SceneError."""
-    try:
-        with _gdal_env(path), warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            source = rasterio.open(path)
-    except RasterioError as err:
-        raise SceneError(f"cannot open {path} as a raster: {err}") from err
-    with source:
-        if source.count == 0:
-            inner = ", ".join(source.subdatasets[:3]) or "none"
-            raise SceneError(f"{path} has no bands of its own; name one of its subdatasets: {inner}")
-        try:
-            yield source
-        except RasterioError as err:
-            raise SceneError(f"cannot read {path}: {err}") from err
+def _layout(source: Any, band: int, masks: tuple[int, ...]) -> Layout:
+    sample_bytes = np.dtype(source.dtypes[band - 1]).itemsize
+    return Layout(source.block_shapes[band - 1], tuple(source.overviews(band)), bool(masks), sample_bytes)
 
 
 def _crs_of(source: Any, asked: str | None, path: str) -> CRS:
@@ -269,20 +263,3 @@ def _sample(
         valid = source.read_masks(list(masks), window=window, out_shape=(len(masks), *shape)).any(axis=0)
         values[:, ~valid] = np.nan
     return np.asarray(values.reshape(len(bands), -1), dtype="float64")
-
-
-def _fill_invalid(image: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Give invalid pixels the mean of the valid ones, band by band (0.5 where there is none)."""
-    if valid.all():
-        return image
-    mean = image[:, valid].mean(axis=1) if valid.any() else np.full(len(image), 0.5, dtype="float32")
-    return np.where(valid, image, mean[:, None, None]).astype("float32")
-
-
-def _fit(image: NDArray[np.float32], valid: NDArray[np.bool_], height_px: int, width_px: int) -> Tile:
-    """Pad below and to the right with the image's mean, as invalid pixels."""
-    missing = ((0, height_px - valid.shape[0]), (0, width_px - valid.shape[1]))
-    if missing == ((0, 0), (0, 0)):
-        return Tile(image, valid)
-    padded = np.pad(valid, missing, constant_values=False)
-    return Tile(_fill_invalid(np.pad(image, ((0, 0), *missing)), padded), padded)

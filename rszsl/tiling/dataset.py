@@ -64,7 +64,7 @@ class SceneDataset(RasterDataset):
             IndexError: where the query misses the scene.
             SceneError: where the pixels cannot be read.
         """
-        x, y, _ = self._disambiguate_slice(query)
+        x, y = _complete(query) or self._disambiguate_slice(query)[:2]
         window = self._window(x, y)
         height_px = max(1, round((y.stop - y.start) / y.step))
         width_px = max(1, round((x.stop - x.start) / x.step))
@@ -93,3 +93,11 @@ class SceneDataset(RasterDataset):
         if not inside or col1 == col0 or row1 == row0:
             raise IndexError(f"query: {(x, y)} not found in index with bounds: {self.bounds}")
         return Box(row0, col0, row1 - row0, col1 - col0)
+
+
+def _complete(query: GeoSlice) -> tuple[slice, slice] | None:
+    """Give x and y where nothing of them is left to the index, which takes longer to ask than a tile to read."""
+    if isinstance(query, slice) or len(query) < 2:
+        return None
+    x, y = query[0], query[1]
+    return None if None in (x.start, x.stop, x.step, y.start, y.stop, y.step) else (x, y)
