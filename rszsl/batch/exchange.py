@@ -1,20 +1,17 @@
 """Labels as Arrow IPC: what a worker sends and what lies on disk until a scene is complete. No geometry."""
 
-from dataclasses import fields
-
 import numpy as np
 import pyarrow as pa
 
-from rszsl.labels.collect import SceneLabels
+from rszsl.labels.collect import TILE_ARRAYS, SceneLabels
 
 FAILURE = "failure"
-_ARRAYS = tuple(f.name for f in fields(SceneLabels) if f.name != "failures")
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="zstd")
 
 
 def pack(labels: SceneLabels) -> bytes:
     """Write labels as one Arrow IPC stream; whole numbers as int32, ranks (n, 3) as lists of fixed size."""
-    columns = {name: _column(getattr(labels, name)) for name in _ARRAYS}
+    columns = {name: _column(getattr(labels, name)) for name in TILE_ARRAYS}
     reasons = [labels.failures.get(i) for i in range(len(labels.tile_ids))] if labels.failures else None
     columns[FAILURE] = pa.array(reasons or [None] * len(labels.tile_ids), type=pa.string())
     table = pa.table(columns)
@@ -28,7 +25,7 @@ def unpack(part: bytes) -> SceneLabels:
     """Read back what `pack` wrote."""
     table = pa.ipc.open_stream(part).read_all()
     labels = SceneLabels(_values(table["tile_ids"]).astype("int64"))
-    for name in _ARRAYS:
+    for name in TILE_ARRAYS:
         here = getattr(labels, name)
         here[...] = _values(table[name]).reshape(here.shape)
     labels.failures.update({i: r for i, r in enumerate(table[FAILURE].to_pylist()) if r is not None})

@@ -1,6 +1,7 @@
 """The labels of all planned tiles of a scene, filled batch by batch, and their count."""
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import asdict, dataclass, field, fields
 
 import numpy as np
@@ -72,11 +73,19 @@ class SceneLabels:
         start = 0
         for part in parts:
             at = slice(start, start + len(part.tile_ids))
-            for name in (f.name for f in fields(cls) if f.name not in ("tile_ids", "failures")):
+            for name in TILE_ARRAYS:
                 getattr(whole, name)[at] = getattr(part, name)
             whole.failures.update({start + i: reason for i, reason in part.failures.items()})
             start = at.stop
         return whole
+
+    def cut(self, start: int, stop: int) -> "SceneLabels":
+        """Give the labels of the positions `start <= i < stop` of the plan: views, but for the failures."""
+        piece = copy(self)
+        for name in TILE_ARRAYS:
+            setattr(piece, name, getattr(self, name)[start:stop])
+        piece.failures = {int(i): self.failures[start + int(i)] for i in np.flatnonzero(piece.is_status(Status.FAILED))}
+        return piece
 
     def put_labels(self, at: NDArray[np.int64], labels: Labels) -> None:
         """Record the labels of classified tiles at positions `at` of the plan."""
@@ -102,6 +111,10 @@ class SceneLabels:
         """Count the tiles by what became of them."""
         found = {str(s): int(self.is_status(s).sum()) for s in STATUSES}
         return Counts(planned=len(self.tile_ids), **found)
+
+
+TILE_ARRAYS = tuple(f.name for f in fields(SceneLabels) if f.name != "failures")
+"""Fields of `SceneLabels` with a row for each tile."""
 
 
 def _code(status: Status) -> int:

@@ -37,9 +37,9 @@ CREATE TABLE layer_styles (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Result:
-    """Everything that is written for one scene."""
+    """Everything that is written for one scene; `tiles` is a stream, which can be taken once."""
 
-    tiles: pa.Table
+    tiles: pa.RecordBatchReader
     regions: pa.Table
     record: RunRecord
     classes: tuple[str, ...]

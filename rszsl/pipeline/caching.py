@@ -227,6 +227,5 @@ def _in_scene_crs(cache: Cache, points: NDArray[np.float64], crs: str | None) ->
 
 def _write_similar(cache: Cache, chosen: NDArray[np.int64], similarity: NDArray[np.float32], path: Path) -> None:
     ids = cache.tile_ids[chosen]
-    cells = cell_polygons(cache.key.grid, cache.key.affine)[ids]
-    table = similar_table(ids, cache.key.grid, similarity, cells)
+    table = similar_table(ids, cache.key.grid, cache.key.affine, similarity)
     write_layer(table, cache.key.pyproj_crs, path, "similar", qml=similar_qml())

@@ -25,11 +25,11 @@ from rszsl.model.bundle import Model
 from rszsl.model.encoder import ClassRows
 from rszsl.output.record import RunRecord
 from rszsl.output.regions import find_regions
-from rszsl.output.tables import Vocabulary, region_table, tile_table
+from rszsl.output.tables import Vocabulary, region_table, tile_stream
 from rszsl.output.writer import FORMATS, Result, write_result
 from rszsl.pipeline.plan import Footing
 from rszsl.progress import Progress
-from rszsl.scene.georef import cell_polygons, geodesic_areas_m2
+from rszsl.scene.georef import geodesic_areas_m2
 from rszsl.scene.grid import Grid
 
 VERSIONS_OF = ("rszsl", "torch", "timm", "torchgeo", "rasterio", "pyogrio", "shapely", "numpy")
@@ -165,11 +165,10 @@ def make_result(footing: Footing, labels: SceneLabels, model: Model, job: Job, c
     """
     counts = _checked_counts(labels, footing.scene)
     grid, words = footing.grid, Vocabulary(tuple(c.name for c in job.classes), job.rows.notes, model.attribute_names)
-    cells = cell_polygons(grid, footing.transform)[labels.tile_ids]
     chosen = np.where(labels.is_status(Status.LABELLED), labels.choice[:, 0], -1)
     regions = find_regions(grid, labels.tile_ids, chosen, labels.confidence[:, 0], footing.transform)
     return Result(
-        tiles=tile_table(labels, grid, cells, words),
+        tiles=tile_stream(labels, grid, footing.transform, words),
         regions=region_table(regions, words.classes, geodesic_areas_m2(regions.polygons, footing.crs)),
         record=_record(footing, counts, model, job, clock),
         classes=words.classes,
