@@ -105,7 +105,7 @@ def _rewrite(path, content):
 def test_cache_is_small_and_complete(cache):
     opened = open_cache(cache)
     batches = list(opened.batches())
-    assert [len(b) for b in batches] == [5, 5, 2]
+    assert [len(b) for b in batches] == [12]
     assert np.concatenate([b.encoded for b in batches]).sum() == 10
     assert batches[0].attributes.dtype == np.float16
     np.testing.assert_array_equal(np.concatenate([b.tile_ids for b in batches]), np.arange(12))

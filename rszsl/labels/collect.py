@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from rszsl.labels.assign import RANKS, Labels, Status
 from rszsl.labels.calibrate import Floats
 from rszsl.labels.encoded import EncodedTiles
+from rszsl.labels.voices import Voices
 
 STATUSES = tuple(Status)
 _PENDING = -1
@@ -46,6 +47,7 @@ class SceneLabels:
         choice, confidence, attribute, contribution: (n, 3) as in `Labels`.
         margin, similarity: float32 (n,) as in `Labels`.
         failures: why a tile failed, by position in the plan.
+        voices: what speaks for areas of labelled tiles; None where nothing does.
     """
 
     tile_ids: NDArray[np.int64]
@@ -58,6 +60,7 @@ class SceneLabels:
     margin: Floats = field(init=False)
     similarity: Floats = field(init=False)
     failures: dict[int, str] = field(default_factory=dict)
+    voices: Voices | None = None
 
     def __post_init__(self) -> None:
         n = len(self.tile_ids)
@@ -77,6 +80,7 @@ class SceneLabels:
                 getattr(whole, name)[at] = getattr(part, name)
             whole.failures.update({start + i: reason for i, reason in part.failures.items()})
             start = at.stop
+        whole.voices = Voices.joined([part.voices for part in parts if part.voices is not None])
         return whole
 
     def cut(self, start: int, stop: int) -> "SceneLabels":
@@ -113,7 +117,7 @@ class SceneLabels:
         return Counts(planned=len(self.tile_ids), **found)
 
 
-TILE_ARRAYS = tuple(f.name for f in fields(SceneLabels) if f.name != "failures")
+TILE_ARRAYS = tuple(f.name for f in fields(SceneLabels) if f.name not in ("failures", "voices"))
 """Fields of `SceneLabels` with a row for each tile."""
 
 

@@ -76,5 +76,5 @@ def _outlines(grid: Grid, areas: Areas, transform: Affine) -> NDArray[np.object_
         return np.empty(0, dtype=object)
     row_edges, col_edges = (edges.astype("float64") for edges in grid.cell_edges())
     xy = np.column_stack(pixel_to_xy(transform, row_edges[rings.corners[:, 0]], col_edges[rings.corners[:, 1]]))
-    polygons: NDArray[np.object_] = shapely.polygons(shapely.linearrings(xy, indices=rings.ring), indices=rings.area)
-    return polygons
+    outlines = np.asarray(shapely.linearrings(xy, indices=rings.ring))
+    return np.asarray(shapely.polygons(outlines, indices=rings.area))

@@ -72,7 +72,7 @@ def _edges(padded: Numbers) -> tuple[Numbers, Numbers, Numbers]:
 def _cycles(following: NDArray[np.integer]) -> tuple[Numbers, Numbers]:
     """Put the numbers of a permutation in the order of its cycles, each from its least: order (n,), lengths (k,)."""
     seen, order, lengths = bytearray(len(following)), array("q"), array("q")
-    successor = memoryview(np.ascontiguousarray(following))
+    successor = array("q", following.astype("int64").tobytes())
     for start in range(len(following)):
         if seen[start]:
             continue

@@ -54,20 +54,29 @@ def tile_stream(labels: SceneLabels, grid: Grid, transform: Affine, words: Vocab
     return pa.RecordBatchReader.from_batches(make(labels.cut(0, 0)).schema, batches)
 
 
-def region_table(regions: Regions, classes: Sequence[str], areas_m2: NDArray[np.float64]) -> pa.Table:
+def region_table(
+    regions: Regions,
+    words: Vocabulary,
+    areas_m2: NDArray[np.float64],
+    spoken: tuple[NDArray[np.int64], NDArray[np.float32]] | None = None,
+) -> pa.Table:
     """Make the layer `regions`: a row for each connected area of one class.
 
     Args:
         regions: of r areas.
-        classes: names of the class numbers.
+        words: names of classes and attributes.
         areas_m2: float64 (r,), geodesic.
+        spoken: loudest attributes (r, 3) and their mean contributions (r, 3), as in `rszsl.labels.voices`.
     """
+    none = np.full((len(regions.tiles), RANKS), -1)
+    numbers, shares = spoken if spoken is not None else (none, none.astype("float32"))
     columns: dict[str, Any] = {
-        "class": pa.array([classes[i] for i in regions.class_id], type=pa.string()),
+        "class": _names(words.classes, regions.class_id),
         "confidence_mean": _real(regions.confidence_mean),
         "confidence_max": _real(regions.confidence_max),
         "tiles": regions.tiles,
         "area_m2": np.round(areas_m2, 2),
+        **_attributes(words, numbers, shares),
         GEOMETRY: pa.array(shapely.to_wkb(regions.polygons), type=pa.binary()),
     }
     return pa.table(columns)

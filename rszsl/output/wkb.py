@@ -9,9 +9,7 @@ from rszsl.scene.georef import pixel_to_xy
 from rszsl.scene.grid import Grid
 
 LITTLE_ENDIAN, POLYGON, CORNERS = 1, 3, 5
-_CELL = np.dtype(
-    [("order", "u1"), ("kind", "<u4"), ("rings", "<u4"), ("points", "<u4"), ("xy", "<f8", (CORNERS, 2))]
-)
+_CELL = np.dtype([("order", "u1"), ("kind", "<u4"), ("rings", "<u4"), ("points", "<u4"), ("xy", "<f8", (CORNERS, 2))])
 
 
 def cell_wkb(grid: Grid, tile_ids: NDArray[np.int64], transform: Affine) -> pa.Array:

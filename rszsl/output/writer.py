@@ -177,6 +177,19 @@ def writing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def written(path: Path) -> Iterator[None]:
+    """Say of whatever the disk refuses in this block that `path` could not be written.
+
+    Raises:
+        OutputError: for it.
+    """
+    try:
+        yield
+    except OSError as err:
+        raise OutputError(_explain(path, err)) from err
+
+
+@contextmanager
 def _gdal_errors() -> Iterator[None]:
     """Turn what pyogrio raises, all of it RuntimeErrors, into an OSError."""
     try:

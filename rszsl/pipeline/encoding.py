@@ -1,6 +1,8 @@
 """What the model says of every planned tile, batch by batch: from the scene, or from a cache of it."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +12,7 @@ from rszsl.model.bundle import Model
 from rszsl.options import MapOptions
 from rszsl.output.cache import check_fits, open_cache, write_cache
 from rszsl.pipeline.plan import ScenePlan, cache_key
+from rszsl.progress import Progress
 from rszsl.tiling import TileBatch, load_tiles
 
 
@@ -19,7 +22,7 @@ def encode_tiles(plan: ScenePlan, model: Model, options: MapOptions) -> Iterator
         yield _encode(batch, model, options.min_valid)
 
 
-def encode_with_cache(plan: ScenePlan, model: Model, options: MapOptions) -> Iterator[EncodedTiles]:
+def encode_with_cache(plan: ScenePlan, model: Model, options: MapOptions, progress: Progress) -> Iterator[EncodedTiles]:
     """As `encode_tiles`, by way of `options.cache`: read from it where it is there, else written to it.
 
     Raises:
@@ -29,14 +32,29 @@ def encode_with_cache(plan: ScenePlan, model: Model, options: MapOptions) -> Ite
     if options.cache is None:
         yield from encode_tiles(plan, model, options)
         return
-    key = cache_key(plan, model.card, options)
     if options.cache.exists():
         cache = open_cache(options.cache)
-        check_fits(cache, key)
-        yield from cache.batches()
+        check_fits(cache, cache_key(plan, model.card, options))
+        yield from cache.batches("attributes")
         return
-    with write_cache(options.cache, key) as sink:
-        for tiles in encode_tiles(plan, model, options):
+    yield from encode_into(options.cache, plan, model, options, progress)
+
+
+def encode_into(
+    cache: Path, plan: ScenePlan, model: Model, options: MapOptions, progress: Progress
+) -> Iterator[EncodedTiles]:
+    """As `encode_tiles`, and write a cache; what an interrupted run has encoded of it is not encoded again.
+
+    Raises:
+        CacheError: where another run is writing it.
+        OutputError: where it cannot be written.
+    """
+    with write_cache(cache, cache_key(plan, model.card, options)) as sink:
+        if sink.kept:
+            progress.warn(f"{cache}: {sink.kept} tiles of an interrupted run were kept")
+        yield from sink.batches()
+        rest = plan.sampler.only(plan.sampler.tile_ids[sink.kept :])
+        for tiles in encode_tiles(replace(plan, sampler=rest), model, options):
             sink.append(tiles)
             yield tiles
 

@@ -68,7 +68,7 @@ def map_with(
     progress.start(scene, len(plan.sampler))
     for warning in warnings:
         progress.warn(warning)
-    batches = encode_with_cache(plan, model, options)
+    batches = encode_with_cache(plan, model, options, progress)
     labels = label_batches(batches, plan.sampler.tile_ids, model, job, progress, plan.sampler.grid)
     result = replace(write_map(plan.footing, labels, model, job, clock), warnings=warnings)
     progress.done(str(path), summary(result))
