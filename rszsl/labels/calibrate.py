@@ -77,7 +77,7 @@ def background_similarity(attributes: Floats, rows: Floats, background: Floats, 
     shared = rivals.all(axis=0)
     of_all = to_background[shared].max(axis=0, initial=-1.0)
     own = [to_background[keep].max(axis=0, initial=-1.0) for keep in rivals & ~shared]
-    return np.maximum(of_all[:, None], np.stack(own, axis=1))
+    return np.asarray(np.maximum(of_all[:, None], np.stack(own, axis=1)))
 
 
 def _cosines(one: Floats, other: Floats) -> Floats:
