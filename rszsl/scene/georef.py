@@ -96,4 +96,4 @@ def geodesic_areas_m2(polygons: NDArray[np.object_], crs: CRS) -> NDArray[np.flo
     areas = [abs(geod.polygon_area_perimeter(lon[a:b], lat[a:b])[0]) for a, b in pairwise([0, *ends])]
     is_hole = np.diff(owner, prepend=-1) == 0
     signed = np.where(is_hole, -1.0, 1.0) * np.array(areas)
-    return np.bincount(owner, weights=signed, minlength=len(lonlat))
+    return np.asarray(np.bincount(owner, weights=signed, minlength=len(lonlat)), dtype="float64")
