@@ -22,7 +22,7 @@ from rszsl import CacheError, OptionError, OutputError
 from rszsl.cli import cli
 from rszsl.output.cache import open_cache
 from rszsl.output.part import Part
-from rszsl.progress import JsonLines
+from rszsl.progress import JsonLines, Silent
 from rszsl.scene.fingerprint import fingerprint
 from rszsl.scene.reader import open_scene
 
@@ -215,7 +215,7 @@ import sys
 sys.path[:0] = [{tests!r}]
 from fakes import SLOW, MoodyModel
 import rszsl
-from rszsl.progress import JsonLines
+from rszsl.progress import JsonLines, Silent
 rszsl.embed_scene({scene!r}, cache={cache!r}, model=MoodyModel(SLOW), batch_size=2, progress=JsonLines(every_s=0))
 """
 
@@ -306,6 +306,17 @@ def test_one_run_at_a_time_writes_a_cache(scene, tmp_path):
         rszsl.embed_scene(scene, cache=tmp_path / "c", model=ColourModel())
     held.close(drop=True)
     rszsl.embed_scene(scene, cache=tmp_path / "c", model=ColourModel())
+
+
+def test_an_interrupted_run_lets_go_of_its_cache_even_while_its_traceback_is_kept(scene, tmp_path):
+    class Deaf(Silent):
+        def advance(self, tiles):
+            raise KeyboardInterrupt
+
+    arguments = {"cache": tmp_path / "c", "model": ColourModel(), "batch_size": 4}
+    with pytest.raises(KeyboardInterrupt) as kept:
+        rszsl.map_scene(scene, "red", output=tmp_path / "o.gpkg", progress=Deaf(), **arguments)
+    assert rszsl.embed_scene(scene, **arguments).exists() and kept.tb is not None
 
 
 def test_a_cache_of_small_row_groups_is_read_all_the_same(scene, cache, tmp_path):

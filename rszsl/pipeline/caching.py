@@ -1,6 +1,7 @@
 """A scene is read once: embed it into a cache, then label it again, or search it, without opening it."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -64,9 +65,10 @@ def embed_scene(
     for warning in plan.warnings:
         told.warn(warning)
     encoded = 0
-    for tiles in encode_into(path, plan, loaded, chosen, told):
-        encoded += int(tiles.encoded.sum())
-        told.advance(len(tiles))
+    with closing(encode_into(path, plan, loaded, chosen, told)) as batches:
+        for tiles in batches:
+            encoded += int(tiles.encoded.sum())
+            told.advance(len(tiles))
     told.done(str(path), f"{path}: {len(plan.sampler)} tiles, {encoded} encoded")
     return path
 

@@ -1,6 +1,6 @@
 """What the model says of every planned tile, batch by batch: from the scene, or from a cache of it."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from rszsl.pipeline.plan import ScenePlan, cache_key
 from rszsl.progress import Progress
 from rszsl.tiling import TileBatch, load_tiles
 
+EncodedStream = Generator[EncodedTiles, None, None]
+
 
 def encode_tiles(plan: ScenePlan, model: Model, options: MapOptions) -> Iterator[EncodedTiles]:
     """Read and encode the planned tiles, in order; what failed or is nodata is not shown to the model."""
@@ -22,7 +24,7 @@ def encode_tiles(plan: ScenePlan, model: Model, options: MapOptions) -> Iterator
         yield _encode(batch, model, options.min_valid)
 
 
-def encode_with_cache(plan: ScenePlan, model: Model, options: MapOptions, progress: Progress) -> Iterator[EncodedTiles]:
+def encode_with_cache(plan: ScenePlan, model: Model, options: MapOptions, progress: Progress) -> EncodedStream:
     """As `encode_tiles`, by way of `options.cache`: read from it where it is there, else written to it.
 
     Raises:
@@ -40,10 +42,10 @@ def encode_with_cache(plan: ScenePlan, model: Model, options: MapOptions, progre
     yield from encode_into(options.cache, plan, model, options, progress)
 
 
-def encode_into(
-    cache: Path, plan: ScenePlan, model: Model, options: MapOptions, progress: Progress
-) -> Iterator[EncodedTiles]:
+def encode_into(cache: Path, plan: ScenePlan, model: Model, options: MapOptions, progress: Progress) -> EncodedStream:
     """As `encode_tiles`, and write a cache; what an interrupted run has encoded of it is not encoded again.
+
+    Close it: until then no other run may write this cache.
 
     Raises:
         CacheError: where another run is writing it.

@@ -129,21 +129,15 @@ def label_batches(
         progress: hears of every batch.
         grid: of the scene: which tiles lie side by side.
     """
-    labels, listener = SceneLabels(tile_ids), Listener(grid.shape[1], job.rows.rows, deaf=not model.attribute_names)
-    start, kept = 0, []
+    labels, start, kept = SceneLabels(tile_ids), 0, []
+    listener = Listener(grid.shape[1], job.rows.rows, deaf=not model.attribute_names)
     for tiles in batches:
-        labels.put_batch(start, tiles)
-        at = start + np.flatnonzero(tiles.encoded)
-        if len(at):
-            attributes = tiles.attributes[tiles.encoded].astype("float32")
-            scores = score(attributes, job.rows.rows, model.background_rows, model.calibrator, job.evidence)
-            labels.put_labels(at, assign(scores, attributes, job.rows.rows, job.min_confidence))
-            labelled = at[labels.status[at] == STATUSES.index(Status.LABELLED)]
-            shown = tiles.attributes[labelled - start]
-            if job.refine:
-                kept.append(shown)
-            else:
-                listener.hear(tile_ids[labelled], labels.choice[labelled, 0], shown)
+        labelled = _label(labels, start, tiles, model, job)
+        shown = tiles.attributes[labelled - start]
+        if job.refine:
+            kept.append(shown)
+        else:
+            listener.hear(tile_ids[labelled], labels.choice[labelled, 0], shown)
         start += len(tiles)
         progress.advance(len(tiles))
     if kept:
@@ -153,6 +147,17 @@ def label_batches(
         listener.hear(tile_ids[labelled], labels.choice[labelled, 0], shown)
     labels.voices = listener.end()
     return labels
+
+
+def _label(labels: SceneLabels, start: int, tiles: EncodedTiles, model: Model, job: Job) -> NDArray[np.int64]:
+    """Label a batch that starts at position `start` of the plan; give the positions of those that have a class."""
+    labels.put_batch(start, tiles)
+    at = start + np.flatnonzero(tiles.encoded)
+    if len(at):
+        attributes = tiles.attributes[tiles.encoded].astype("float32")
+        scores = score(attributes, job.rows.rows, model.background_rows, model.calibrator, job.evidence)
+        labels.put_labels(at, assign(scores, attributes, job.rows.rows, job.min_confidence))
+    return at[labels.status[at] == STATUSES.index(Status.LABELLED)]
 
 
 def write_map(footing: Footing, labels: SceneLabels, model: Model, job: Job, clock: Clock) -> MapResult:

@@ -1,6 +1,7 @@
 """Map one scene: the picture of docs/ARCHITECTURE.md as code."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -68,8 +69,8 @@ def map_with(
     progress.start(scene, len(plan.sampler))
     for warning in warnings:
         progress.warn(warning)
-    batches = encode_with_cache(plan, model, options, progress)
-    labels = label_batches(batches, plan.sampler.tile_ids, model, job, progress, plan.sampler.grid)
+    with closing(encode_with_cache(plan, model, options, progress)) as batches:
+        labels = label_batches(batches, plan.sampler.tile_ids, model, job, progress, plan.sampler.grid)
     result = replace(write_map(plan.footing, labels, model, job, clock), warnings=warnings)
     progress.done(str(path), summary(result))
     return result
