@@ -157,7 +157,7 @@ def _label(labels: SceneLabels, start: int, tiles: EncodedTiles, model: Model, j
         attributes = tiles.attributes[tiles.encoded].astype("float32")
         scores = score(attributes, job.rows.rows, model.background_rows, model.calibrator, job.evidence)
         labels.put_labels(at, assign(scores, attributes, job.rows.rows, job.min_confidence))
-    return at[labels.status[at] == STATUSES.index(Status.LABELLED)]
+    return np.asarray(at[labels.status[at] == STATUSES.index(Status.LABELLED)])
 
 
 def write_map(footing: Footing, labels: SceneLabels, model: Model, job: Job, clock: Clock) -> MapResult:
