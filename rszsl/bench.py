@@ -115,7 +115,8 @@ def _measure(plan: ScenePlan, model: Model, job: Job, options: MapOptions) -> di
     reading_s = _seconds(lambda: sum(len(batch.tile_ids) for batch in _batches(plan, options)))
     model_s = _seconds(lambda: _encode(model, kept, len(plan.sampler)))
     start_s = time.perf_counter()
-    labels = label_batches(encode_tiles(plan, model, options), plan.sampler.tile_ids, model, job, Silent())
+    tiles = encode_tiles(plan, model, options)
+    labels = label_batches(tiles, plan.sampler.tile_ids, model, job, Silent(), plan.sampler.grid)
     labelled_s = time.perf_counter() - start_s
     writing_s = _seconds(lambda: _write(plan, labels, model, job))
     return {"reading": reading_s, "model": model_s, "writing": writing_s, "map": labelled_s + writing_s}

@@ -1,20 +1,28 @@
 """Embed, relabel and search, with a model at our own seam; the scene is gone when it is labelled again."""
 
+import io
+import json
+import signal
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pyogrio
 import pytest
 from click.testing import CliRunner
-from fakes import ColourModel, painted
+from fakes import ColourModel, ColourSource, MoodyModel, painted
 from pyproj import Transformer
 
 import rszsl
 from rszsl import CacheError, OptionError, OutputError
 from rszsl.cli import cli
 from rszsl.output.cache import open_cache
+from rszsl.output.part import Part
+from rszsl.progress import JsonLines, Silent
 from rszsl.scene.fingerprint import fingerprint
 from rszsl.scene.reader import open_scene
 
@@ -105,7 +113,7 @@ def _rewrite(path, content):
 def test_cache_is_small_and_complete(cache):
     opened = open_cache(cache)
     batches = list(opened.batches())
-    assert [len(b) for b in batches] == [5, 5, 2]
+    assert [len(b) for b in batches] == [12]
     assert np.concatenate([b.encoded for b in batches]).sum() == 10
     assert batches[0].attributes.dtype == np.float16
     np.testing.assert_array_equal(np.concatenate([b.tile_ids for b in batches]), np.arange(12))
@@ -200,3 +208,124 @@ def test_a_model_that_fails_is_not_called_a_full_disk(scene, tmp_path):
     with pytest.raises(RuntimeError, match="out of memory on the device"):
         rszsl.embed_scene(scene, cache=tmp_path / "c", model=Broken())
     assert [p.name for p in tmp_path.iterdir()] == ["scene.tif"]
+
+
+INTERRUPTED = """
+import sys
+sys.path[:0] = [{tests!r}]
+from fakes import SLOW, MoodyModel
+import rszsl
+from rszsl.progress import JsonLines, Silent
+rszsl.embed_scene({scene!r}, cache={cache!r}, model=MoodyModel(SLOW), batch_size=2, progress=JsonLines(every_s=0))
+"""
+
+
+class CountingModel(MoodyModel):
+    """The same model as the interrupted run's, at full speed."""
+
+    def __init__(self):
+        super().__init__(ColourSource())
+        self.asked = 0
+
+    def encode(self, tiles):
+        self.asked += len(tiles)
+        return super().encode(tiles)
+
+
+@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_run_goes_on_where_it_stopped(make_raster, tmp_path, kill):
+    scene = make_raster(painted(["rgb" * 4] * 8))
+    whole = rszsl.map_scene(scene, "red,blue", model=CountingModel(), output=tmp_path / "whole.gpkg")
+    cache, part = tmp_path / "c.rszsl-cache", tmp_path / "c.rszsl-cache.part"
+    script = INTERRUPTED.format(tests=str(Path(__file__).parent), scene=str(scene), cache=str(cache))
+    # A shell starts background jobs with SIGINT ignored, and children inherit that.
+    heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, preexec_fn=heed) as run:
+        done = next(e["done"] for e in map(json.loads, run.stdout) if e["done"] >= 10)
+        run.send_signal(kill)
+    assert run.returncode != 0 and part.exists() and not cache.exists()
+    model, told = CountingModel(), io.StringIO()
+    again = rszsl.map_scene(
+        scene, "red,blue", model=model, output=tmp_path / "o.gpkg", cache=cache, progress=JsonLines(told, every_s=0)
+    )
+    events = [json.loads(line) for line in told.getvalue().splitlines()]
+    (kept,) = [int(e["message"].split(": ")[1].split()[0]) for e in events if "interrupted" in e.get("message", "")]
+    assert 10 <= done <= kept < 96 and model.asked == 96 - kept and events[-1]["done"] == 96
+    assert rows(again) == rows(whole) and cache.exists() and not part.exists()
+    relabelled = rszsl.relabel(cache, "red,blue", model=CountingModel(), output=tmp_path / "r.gpkg")
+    assert rows(relabelled) == rows(whole)
+
+
+def interrupt(scene, cache, after, **options):
+    """Embed until the model has seen `after` batches of two tiles."""
+
+    class Stop(ColourModel):
+        left = after
+
+        def encode(self, tiles):
+            if not self.left:
+                raise KeyboardInterrupt
+            self.left -= 1
+            return super().encode(tiles)
+
+    with pytest.raises(KeyboardInterrupt):
+        rszsl.embed_scene(scene, cache=cache, model=Stop(), batch_size=2, **options)
+
+
+def test_what_is_left_of_another_run_is_replaced(scene, tmp_path):
+    kept = tmp_path / "c"
+    interrupt(scene, kept, 3, overlap=0.5)
+    assert (tmp_path / "c.part").exists()
+    rszsl.embed_scene(scene, cache=kept, model=(model := CountingModel()))
+    assert model.asked == 10 and not (tmp_path / "c.part").exists()
+    np.testing.assert_array_equal(open_cache(kept).tile_ids, np.arange(12))
+
+
+def test_a_part_is_read_up_to_its_last_whole_batch(scene, cache, tmp_path):
+    torn = tmp_path / "torn"
+    interrupt(scene, torn, 3)
+    part = tmp_path / "torn.part"
+    whole, found = part.read_bytes(), set()
+    expected = [(b.tile_ids, b.attributes) for b in open_cache(cache).batches()]
+    for length in [*range(0, len(whole), 331), len(whole)]:
+        part.write_bytes(whole[:length])
+        model = CountingModel()
+        rszsl.embed_scene(scene, cache=torn, model=model, overwrite=True)
+        found.add(model.asked)
+        for got, (tile_ids, attributes) in zip(open_cache(torn).batches(), expected, strict=True):
+            np.testing.assert_array_equal(got.tile_ids, tile_ids)
+            np.testing.assert_array_equal(got.attributes, attributes)
+    assert found == {4, 6, 8, 10}
+
+
+def test_one_run_at_a_time_writes_a_cache(scene, tmp_path):
+    pytest.importorskip("fcntl", reason="Windows has no flock")
+    held = Part(tmp_path / "c")
+    with pytest.raises(CacheError, match=r"another run is writing .*c; wait for it"):
+        rszsl.embed_scene(scene, cache=tmp_path / "c", model=ColourModel())
+    held.close(drop=True)
+    rszsl.embed_scene(scene, cache=tmp_path / "c", model=ColourModel())
+
+
+def test_an_interrupted_run_lets_go_of_its_cache_even_while_its_traceback_is_kept(scene, tmp_path):
+    class Deaf(Silent):
+        def advance(self, tiles):
+            raise KeyboardInterrupt
+
+    arguments = {"cache": tmp_path / "c", "model": ColourModel(), "batch_size": 4}
+    with pytest.raises(KeyboardInterrupt) as kept:
+        rszsl.map_scene(scene, "red", output=tmp_path / "o.gpkg", progress=Deaf(), **arguments)
+    assert rszsl.embed_scene(scene, **arguments).exists() and kept.tb is not None
+
+
+def test_a_cache_of_small_row_groups_is_read_all_the_same(scene, cache, tmp_path):
+    fresh = rszsl.relabel(cache, "red,blue", model=ColourModel(), output=tmp_path / "1.gpkg")
+    pq.write_table(pq.read_table(cache), cache, row_group_size=2)
+    assert pq.ParquetFile(cache).num_row_groups == 6
+    assert rows(rszsl.relabel(cache, "red,blue", model=ColourModel(), output=tmp_path / "2.gpkg")) == rows(fresh)
+
+
+def test_one_matrix_alone(cache):
+    (tiles,) = open_cache(cache).batches("attributes")
+    assert tiles.embedding.shape == (12, 0) and tiles.attributes.shape == (12, 3)

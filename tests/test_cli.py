@@ -230,7 +230,7 @@ def test_interrupt_leaves_no_output(make_raster, tmp_path, polite):
         os.kill(run.pid, polite)
         _, said = run.communicate(timeout=60)
     assert run.returncode == 130 and "interrupted" in said and "Traceback" not in said
-    assert list(out.iterdir()) == []
+    assert {path.name for path in out.iterdir()} <= {"o.rszsl-cache.part"}  # what is kept of the cache
 
 
 def test_models_are_listed_and_shown(capsys):

@@ -63,6 +63,13 @@ def test_regions_dissolve_neighbours_of_one_class(colour_map):
     regions = result.regions
     assert regions["class"].tolist() == ["red", "green"]
     assert regions["tiles"].tolist() == [5, 3]
+    assert regions["attribute_1"].tolist() == ["reddish", "greenish"]
+    similarity = result.tiles.groupby("class")["similarity"].mean()[["red", "green"]]
+    shares = regions[["contribution_1", "contribution_2", "contribution_3"]]
+    np.testing.assert_allclose(shares.sum(axis=1), similarity, atol=5e-6)  # three attributes are all
+    columns = ["class", "confidence_mean", "confidence_max", "tiles", "area_m2"]
+    columns += ["attribute_1", "contribution_1", "attribute_2", "contribution_2", "attribute_3", "contribution_3"]
+    assert list(regions.columns) == [*columns, "geometry"]
     assert regions.geometry.area.tolist() == pytest.approx([5 * 256, 3 * 256])
     assert regions["area_m2"].tolist() == pytest.approx([5 * 256, 3 * 256], rel=2e-3)  # UTM scale 0.9996 squared
     assert (regions["confidence_max"] >= regions["confidence_mean"]).all()
@@ -142,6 +149,13 @@ def test_other_formats_hold_the_same_regions(colour_map, name):
     assert record["planned"] == 6
     with pytest.raises(OutputError, match="holds regions only"):
         _ = result.tiles
+
+
+def test_refined_regions_speak_for_the_classes_that_they_ended_with(colour_map):
+    result = colour_map(["rrg", "r.g", "bbg"], refine=True)
+    similarity = result.tiles.groupby("class")["similarity"].mean()
+    shares = result.regions.set_index("class")[["contribution_1", "contribution_2", "contribution_3"]].sum(axis=1)
+    np.testing.assert_allclose(shares, similarity[shares.index], atol=5e-6)
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])

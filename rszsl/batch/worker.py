@@ -66,7 +66,8 @@ def run_unit(brief: Brief, unit: Unit, tell: Tell, worker: str) -> Outcome:
     labels = None
     if facts is None or len(facts.strips) == 1:
         batches = encode_tiles(plan, model, brief.options)
-        labels = pack(label_batches(batches, plan.sampler.tile_ids, model, _job(brief), _Teller(tell)))
+        sampler, job = plan.sampler, _job(brief)
+        labels = pack(label_batches(batches, sampler.tile_ids, model, job, _Teller(tell), sampler.grid))
     return Outcome(key.fingerprint, worker, model.device, time.monotonic() - start_s, facts, labels)
 
 

@@ -70,7 +70,7 @@ def main(args: list[str] | None = None) -> None:
         err.show()
         code = EXIT_USAGE
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; no output was written for the scene in progress", err=True)
+        click.echo("interrupted; no output was written for the scene in progress (--cache keeps its tiles)", err=True)
         code = EXIT_INTERRUPTED
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from rszsl.labels.calibrate import Floats, Scores
 
 T = TypeVar("T", bound=np.generic)
+F = TypeVar("F", bound=np.floating[Any])
 
 RANKS = 3
 """How many choices and attributes a tile carries."""
@@ -68,27 +69,36 @@ def assign(
     order = np.lexsort((-scores.confidence, -ranking), axis=1)[:, :RANKS]
     confidence = np.take_along_axis(scores.confidence, order, axis=1)
     first = order[:, 0]
-    shares = contributions(attributes, rows[first])
-    loudest = np.argsort(-shares, axis=1, kind="stable")[:, :RANKS]
+    attribute, contribution = loudest(contributions(attributes, rows[first]))
     return Labels(
         choice=_pad(order, -1),
         confidence=_pad(confidence, np.nan),
         margin=_margin(scores.confidence, first),
         similarity=np.take_along_axis(scores.similarity, first[:, None], axis=1)[:, 0],
         accepted=confidence[:, 0] >= min_confidence,
-        attribute=_pad(loudest, -1),
-        contribution=_pad(np.take_along_axis(shares, loudest, axis=1), np.nan),
+        attribute=attribute,
+        contribution=contribution,
     )
 
 
-def contributions(attributes: Floats, rows: Floats) -> Floats:
+def contributions(attributes: NDArray[F], rows: NDArray[np.float32]) -> NDArray[F]:
     """Signed share of each attribute in each tile's similarity; a row's shares add up to it.
 
     Args:
-        attributes: float32 (N, K).
+        attributes: float32 (N, K), or float64 for means.
         rows: float32 (N, K), the row of the class chosen for each tile.
     """
-    return attributes * rows
+    return np.asarray(attributes * rows)
+
+
+def loudest(shares: NDArray[F]) -> tuple[NDArray[np.int64], NDArray[F]]:
+    """Give the largest contributions of each row (N, K) of them: which, int64 (N, 3), and how large, (N, 3)."""
+    left, ranked = shares.copy(), []
+    for _ in range(min(RANKS, shares.shape[1])):  # three look-ups are quicker than sorting a hundred attributes
+        ranked.append(left.argmax(axis=1)[:, None])
+        np.put_along_axis(left, ranked[-1], -np.inf, axis=1)
+    order = np.concatenate(ranked, axis=1)
+    return _pad(order, -1), _pad(np.take_along_axis(shares, order, axis=1), np.nan)
 
 
 def _margin(confidence: Floats, first: NDArray[np.int64]) -> Floats:

@@ -58,7 +58,7 @@ def score(
         calibrator: constants that belong to the model.
         evidence: float32 (C,) in 0..1, share of examples in each row; None where there are none.
     """
-    similarity = attributes @ rows.T
+    similarity = _cosines(attributes, rows)
     margin = similarity - background_similarity(attributes, rows, background, calibrator.background_max_cosine)
     logit = calibrator.bias + calibrator.weight_similarity * similarity + calibrator.weight_margin * margin
     if evidence is not None:
@@ -72,6 +72,18 @@ def background_similarity(attributes: Floats, rows: Floats, background: Floats, 
     Returns:
         float32 (N, C); -1 for a class that is close to every background row.
     """
-    to_background = attributes @ background.T
+    to_background = _cosines(background, attributes)
     rivals = rows @ background.T < max_cosine
-    return np.stack([to_background[:, keep].max(axis=1, initial=-1.0) for keep in rivals], axis=1, dtype="float32")
+    shared = rivals.all(axis=0)
+    of_all = to_background[shared].max(axis=0, initial=-1.0)
+    own = [to_background[keep].max(axis=0, initial=-1.0) for keep in rivals & ~shared]
+    return np.asarray(np.maximum(of_all[:, None], np.stack(own, axis=1)))
+
+
+def _cosines(one: Floats, other: Floats) -> Floats:
+    """Products of unit rows (N, K) and (M, K): float32 (N, M), the same in whatever batches the rows come.
+
+    In float32 the last digits would depend on how many rows are multiplied at once.
+    """
+    product: Floats = (one.astype("float64") @ other.astype("float64").T).astype("float32")
+    return product

@@ -1,6 +1,7 @@
 """The labels of all planned tiles of a scene, filled batch by batch, and their count."""
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import asdict, dataclass, field, fields
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from rszsl.labels.assign import RANKS, Labels, Status
 from rszsl.labels.calibrate import Floats
 from rszsl.labels.encoded import EncodedTiles
+from rszsl.labels.voices import Voices
 
 STATUSES = tuple(Status)
 _PENDING = -1
@@ -45,6 +47,7 @@ class SceneLabels:
         choice, confidence, attribute, contribution: (n, 3) as in `Labels`.
         margin, similarity: float32 (n,) as in `Labels`.
         failures: why a tile failed, by position in the plan.
+        voices: what speaks for areas of labelled tiles; None where nothing does.
     """
 
     tile_ids: NDArray[np.int64]
@@ -57,6 +60,7 @@ class SceneLabels:
     margin: Floats = field(init=False)
     similarity: Floats = field(init=False)
     failures: dict[int, str] = field(default_factory=dict)
+    voices: Voices | None = None
 
     def __post_init__(self) -> None:
         n = len(self.tile_ids)
@@ -72,11 +76,20 @@ class SceneLabels:
         start = 0
         for part in parts:
             at = slice(start, start + len(part.tile_ids))
-            for name in (f.name for f in fields(cls) if f.name not in ("tile_ids", "failures")):
+            for name in TILE_ARRAYS:
                 getattr(whole, name)[at] = getattr(part, name)
             whole.failures.update({start + i: reason for i, reason in part.failures.items()})
             start = at.stop
+        whole.voices = Voices.joined([part.voices for part in parts if part.voices is not None])
         return whole
+
+    def cut(self, start: int, stop: int) -> "SceneLabels":
+        """Give the labels of the positions `start <= i < stop` of the plan: views, but for the failures."""
+        piece = copy(self)
+        for name in TILE_ARRAYS:
+            setattr(piece, name, getattr(self, name)[start:stop])
+        piece.failures = {int(i): self.failures[start + int(i)] for i in np.flatnonzero(piece.is_status(Status.FAILED))}
+        return piece
 
     def put_labels(self, at: NDArray[np.int64], labels: Labels) -> None:
         """Record the labels of classified tiles at positions `at` of the plan."""
@@ -102,6 +115,10 @@ class SceneLabels:
         """Count the tiles by what became of them."""
         found = {str(s): int(self.is_status(s).sum()) for s in STATUSES}
         return Counts(planned=len(self.tile_ids), **found)
+
+
+TILE_ARRAYS = tuple(f.name for f in fields(SceneLabels) if f.name not in ("failures", "voices"))
+"""Fields of `SceneLabels` with a row for each tile."""
 
 
 def _code(status: Status) -> int:

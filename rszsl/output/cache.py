@@ -20,11 +20,15 @@ from pyproj import CRS
 
 from rszsl.errors import CacheError
 from rszsl.labels.encoded import EncodedTiles
-from rszsl.output.writer import writing
+from rszsl.output.part import Part
+from rszsl.output.writer import writing, written
 from rszsl.scene.grid import Grid
 
 HEADER = b"rszsl"
 FORMAT = 1
+GROUP_ROWS = 8192
+"""Rows of a row group, and of a batch that is read: some 10 MB."""
+MATRICES = ("embedding", "attributes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +100,19 @@ class Cache:
     key: CacheKey
     tile_ids: NDArray[np.int64]
 
-    def batches(self) -> Iterator[EncodedTiles]:
-        """Read the tiles back, a row group at a time.
+    def batches(self, *matrices: str) -> Iterator[EncodedTiles]:
+        """Read the tiles back, `GROUP_ROWS` at a time.
+
+        Args:
+            *matrices: `embedding` or `attributes`, to read one alone: the other has no columns then.
 
         Raises:
             CacheError: where the file is damaged.
         """
+        columns = ["tile_id", "valid_fraction", "failure", "encoded", *(matrices or MATRICES)]
         with _readable(self.path) as file:
-            for group in range(file.num_row_groups):
-                yield _from_arrow(file.read_row_group(group))
+            for batch in file.iter_batches(GROUP_ROWS, columns=columns):
+                yield _from_arrow(pa.Table.from_batches([batch]))
 
 
 def open_cache(path: Path) -> Cache:
@@ -138,36 +146,76 @@ def check_fits(cache: Cache, expected: CacheKey) -> None:
 def write_cache(path: Path, key: CacheKey) -> Iterator["CacheWriter"]:
     """Write a cache batch by batch; it appears under `path` when the block ends well.
 
+    What was written by a run that did not end well is kept beside it, for the next one with the same key.
+
     Raises:
+        CacheError: where another run is writing it.
         OutputError: where it cannot be written.
     """
-    with writing(path) as part:
-        sink = CacheWriter(part, key)
-        try:
-            yield sink
-        finally:
-            sink.close()
+    sink = CacheWriter(path, key)
+    whole = False
+    try:
+        yield sink
+        sink.finish()
+        whole = True
+    finally:
+        sink.close(drop=whole)
 
 
 class CacheWriter:
-    """Appends batches as row groups."""
+    """Appends batches to an unfinished cache (`rszsl.output.part`), and makes the cache of them.
+
+    Attributes:
+        kept: how many tiles an interrupted run left.
+    """
 
     def __init__(self, path: Path, key: CacheKey) -> None:
         self._path = path
         self._header = {HEADER: json.dumps({"format": FORMAT, "key": key.to_json()}).encode()}
-        self._file: pq.ParquetWriter | None = None
+        self._part = Part(path)
+        schema = self._part.schema()
+        if schema is None or not _fits(schema, key):
+            self._part.clear()
+        self.kept = sum(len(batch) for batch in self._part.batches())
+
+    def batches(self) -> Iterator[EncodedTiles]:
+        """Read back what is there, in the order in which it was written."""
+        for batch in self._part.batches():
+            yield _from_arrow(pa.Table.from_batches([batch]))
 
     def append(self, tiles: EncodedTiles) -> None:
         """Write one batch."""
-        table = _to_arrow(tiles).replace_schema_metadata(self._header)
-        if self._file is None:
-            self._file = pq.ParquetWriter(self._path, table.schema, compression="zstd")
-        self._file.write_table(table)
+        (batch,) = _to_arrow(tiles).replace_schema_metadata(self._header).to_batches()
+        with written(self._path):
+            self._part.append(batch)
 
-    def close(self) -> None:
-        """Finish the file."""
-        if self._file is not None:
-            self._file.close()
+    def finish(self) -> None:
+        """Make the cache of all batches."""
+        batches = self._part.batches()
+        first = next(batches, None)
+        if first is None:
+            return
+        with writing(self._path) as temporary, pq.ParquetWriter(temporary, first.schema, compression="zstd") as file:
+            waiting = [first]
+            for batch in batches:
+                waiting.append(batch)
+                if sum(map(len, waiting)) >= GROUP_ROWS:
+                    file.write_table(pa.Table.from_batches(waiting))
+                    waiting = []
+            if waiting:
+                file.write_table(pa.Table.from_batches(waiting))
+
+    def close(self, *, drop: bool) -> None:
+        """Let go of the unfinished cache; delete it where asked to."""
+        self._part.close(drop=drop)
+
+
+def _fits(schema: pa.Schema, key: CacheKey) -> bool:
+    """Whether an unfinished cache is of this version and belongs to the same."""
+    header = json.loads((schema.metadata or {}).get(HEADER, b"{}"))
+    theirs, mine = header.get("key", {}), key.to_json()
+    same = all(theirs.get(name) == value for name, value in mine.items() if name != "scene")
+    return header.get("format") == FORMAT and theirs.keys() == mine.keys() and same
 
 
 def _to_arrow(tiles: EncodedTiles) -> pa.Table:
@@ -177,7 +225,7 @@ def _to_arrow(tiles: EncodedTiles) -> pa.Table:
         "failure": pa.array(tiles.failures, type=pa.string()),
         "encoded": tiles.encoded,
     }
-    for name in ("embedding", "attributes"):
+    for name in MATRICES:
         values = getattr(tiles, name)
         columns[name] = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
     return pa.table(columns)
@@ -185,6 +233,8 @@ def _to_arrow(tiles: EncodedTiles) -> pa.Table:
 
 def _from_arrow(table: pa.Table) -> EncodedTiles:
     def matrix(name: str) -> NDArray[np.float16]:
+        if name not in table.column_names:
+            return np.empty((len(table), 0), dtype="float16")
         column = table[name].combine_chunks()
         width = column.type.list_size
         flat: NDArray[np.float16] = column.flatten().to_numpy()

@@ -41,12 +41,8 @@ class Stash:
     def put(self, result: Result) -> None:
         """Keep a result; it is whole when its record is there."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        for layer, table in (("tiles", result.tiles), ("regions", result.regions)):
-            scene = pa.array([result.record.scene] * len(table), type=pa.string())
-            with pa.ipc.new_file(
-                self._file(layer), (named := table.add_column(0, SCENE, scene)).schema, options=_OPTIONS
-            ) as to:
-                to.write_table(named, max_chunksize=ROWS)
+        for layer, rows in (("tiles", result.tiles), ("regions", result.regions.to_reader(max_chunksize=ROWS))):
+            self._put_layer(layer, rows, result.record.scene)
         (self.folder / CRS_FILE).write_text(result.crs.to_json(), encoding="utf-8")
         (self.folder / RECORD_FILE).write_text(json.dumps(asdict(result.record)), encoding="utf-8")
 
@@ -79,6 +75,12 @@ class Stash:
     def drop(self) -> None:
         """Forget it."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _put_layer(self, layer: str, rows: pa.RecordBatchReader, scene: str) -> None:
+        schema = pa.schema([pa.field(SCENE, pa.string()), *rows.schema])
+        with pa.ipc.new_file(self._file(layer), schema, options=_OPTIONS) as to:
+            for batch in rows:
+                to.write_batch(pa.record_batch([pa.repeat(scene, len(batch)), *batch.columns], schema=schema))
 
     def _file(self, layer: str) -> str:
         return str(self.folder / f"{layer}.arrow")

@@ -1,7 +1,7 @@
 """Regions: adjacent kept cells of one class, dissolved.
 
-Cells that share an edge belong together. Connected components are found on the grid of labels, so the cost grows
-with the number of tiles and not with pairs of polygons.
+Cells that share an edge belong together. Areas are found and outlined on the grid of labels, so the cost grows with
+the number of tiles and not with pairs of polygons.
 """
 
 from dataclasses import dataclass
@@ -10,8 +10,9 @@ import numpy as np
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
-from scipy import ndimage
 
+from rszsl.labels.areas import Areas, find_areas
+from rszsl.output.rings import trace
 from rszsl.scene.georef import pixel_to_xy
 from rszsl.scene.grid import Grid
 
@@ -25,6 +26,7 @@ class Regions:
         polygons: object (r,), one shapely polygon each, in the scene's CRS; holes stay holes.
         tiles: int64 (r,), number of tiles.
         confidence_mean, confidence_max: float32 (r,), over the tiles.
+        areas: which tiles they hold.
     """
 
     class_id: NDArray[np.int64]
@@ -32,6 +34,7 @@ class Regions:
     tiles: NDArray[np.int64]
     confidence_mean: NDArray[np.float32]
     confidence_max: NDArray[np.float32]
+    areas: Areas
 
 
 def find_regions(
@@ -50,52 +53,28 @@ def find_regions(
         confidence: float32 (n,), of that class.
         transform: pixel to CRS.
     """
-    component = _components(grid.shape, tile_ids, class_ids)
-    inside = component >= 0
-    member, ids, classes, sure = component[inside], tile_ids[inside], class_ids[inside], confidence[inside]
-    count = int(member.max(initial=-1)) + 1
-    _, first = np.unique(member, return_index=True)
-    total = np.bincount(member, weights=sure, minlength=count)
-    tiles = np.bincount(member, minlength=count)
-    highest = np.full(count, -np.inf, dtype="float32")
+    areas = find_areas(grid.shape, tile_ids, class_ids)
+    inside = areas.member >= 0
+    member, sure = areas.member[inside], confidence[inside]
+    total = np.bincount(member, weights=sure, minlength=len(areas))
+    highest = np.full(len(areas), -np.inf, dtype="float32")
     np.maximum.at(highest, member, sure)
     return Regions(
-        class_id=classes[first],
-        polygons=_dissolve(grid, ids, member, count, transform),
-        tiles=tiles.astype("int64"),
-        confidence_mean=(total / np.maximum(tiles, 1)).astype("float32"),
+        class_id=class_ids[areas.first],
+        polygons=_outlines(grid, areas, transform),
+        tiles=areas.tiles,
+        confidence_mean=(total / np.maximum(areas.tiles, 1)).astype("float32"),
         confidence_max=highest,
+        areas=areas,
     )
 
 
-def _components(shape: tuple[int, int], tile_ids: NDArray[np.int64], class_ids: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Number of the connected component of each tile (n,), by first tile; -1 for a tile of no class."""
-    label_grid = np.full(shape[0] * shape[1], -1, dtype="int64")
-    label_grid[tile_ids] = class_ids
-    numbers = np.zeros_like(label_grid)
-    count = 0
-    for class_id in np.unique(class_ids[class_ids >= 0]):
-        found, n = ndimage.label((label_grid == class_id).reshape(shape))
-        numbers += np.where(found.ravel() > 0, found.ravel() + count, 0)
-        count += n
-    mine = numbers[tile_ids]
-    _, first, inverse = np.unique(mine, return_index=True, return_inverse=True)
-    rank = np.argsort(np.argsort(np.where(mine[first] == 0, -1, first)))
-    ordered: NDArray[np.int64] = np.where(mine == 0, -1, rank[inverse] - int((mine == 0).any()))
-    return ordered
-
-
-def _dissolve(
-    grid: Grid, tile_ids: NDArray[np.int64], member: NDArray[np.int64], count: int, transform: Affine
-) -> NDArray[np.object_]:
-    """Union the cells of each component in whole pixels, where edges match exactly, then place them in the CRS."""
-    row_edges, col_edges = grid.cell_edges()
-    rows, cols = np.divmod(tile_ids, grid.shape[1])
-    boxes = shapely.box(col_edges[cols], row_edges[rows], col_edges[cols + 1], row_edges[rows + 1])
-    order = np.argsort(member, kind="stable")
-    groups = np.split(boxes[order], np.cumsum(np.bincount(member, minlength=count))[:-1]) if count else []
-    merged = np.empty(count, dtype=object)
-    merged[:] = [shapely.simplify(shapely.coverage_union_all(group), 0) for group in groups]
-    to_crs = lambda colrow: np.column_stack(pixel_to_xy(transform, colrow[:, 1], colrow[:, 0]))  # noqa: E731
-    placed: NDArray[np.object_] = shapely.transform(merged, to_crs)
-    return placed
+def _outlines(grid: Grid, areas: Areas, transform: Affine) -> NDArray[np.object_]:
+    """Polygon of each area: corners are whole pixels, placed in the CRS, so neighbours share them to the bit."""
+    rings = trace(areas.grid)
+    if not len(rings.area):
+        return np.empty(0, dtype=object)
+    row_edges, col_edges = (edges.astype("float64") for edges in grid.cell_edges())
+    xy = np.column_stack(pixel_to_xy(transform, row_edges[rings.corners[:, 0]], col_edges[rings.corners[:, 1]]))
+    outlines = np.asarray(shapely.linearrings(xy, indices=rings.ring))
+    return np.asarray(shapely.polygons(outlines, indices=rings.area))

@@ -37,9 +37,9 @@ CREATE TABLE layer_styles (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Result:
-    """Everything that is written for one scene."""
+    """Everything that is written for one scene; `tiles` is a stream, which can be taken once."""
 
-    tiles: pa.Table
+    tiles: pa.RecordBatchReader
     regions: pa.Table
     record: RunRecord
     classes: tuple[str, ...]
@@ -187,6 +187,19 @@ def _move_all(files: Sequence[Path], folder: Path) -> None:
         for file in moved:
             file.unlink()
         raise
+
+
+@contextmanager
+def written(path: Path) -> Iterator[None]:
+    """Say of whatever the disk refuses in this block that `path` could not be written.
+
+    Raises:
+        OutputError: for it.
+    """
+    try:
+        yield
+    except OSError as err:
+        raise OutputError(_explain(path, err)) from err
 
 
 @contextmanager

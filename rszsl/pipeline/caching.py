@@ -1,6 +1,7 @@
 """A scene is read once: embed it into a cache, then label it again, or search it, without opening it."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,17 +16,17 @@ from rszsl.classes import ClassName, as_classes
 from rszsl.errors import CacheError, OptionError
 from rszsl.model.bundle import Model
 from rszsl.options import MapOptions
-from rszsl.output.cache import Cache, open_cache, write_cache
+from rszsl.output.cache import Cache, open_cache
 from rszsl.output.styles import similar_qml
 from rszsl.output.tables import similar_table
 from rszsl.output.writer import check_output, write_layer
 from rszsl.pipeline.attention import refuse_attention
-from rszsl.pipeline.encoding import encode_tiles
+from rszsl.pipeline.encoding import encode_into
 from rszsl.pipeline.examples import learn_from_cache
 from rszsl.pipeline.labelling import Clock, MapResult, label_batches, summary, write_map
 from rszsl.pipeline.mapping import loaded_model, make_job
 from rszsl.pipeline.meaning import find_meaning
-from rszsl.pipeline.plan import Footing, cache_key, default_cache, default_output, plan_scene
+from rszsl.pipeline.plan import Footing, default_cache, default_output, plan_scene
 from rszsl.progress import Progress, Silent
 from rszsl.scene.georef import cell_polygons
 
@@ -66,9 +67,8 @@ def embed_scene(
     for warning in plan.warnings:
         told.warn(warning)
     encoded = 0
-    with write_cache(path, cache_key(plan, loaded, chosen)) as sink:
-        for tiles in encode_tiles(plan, loaded, chosen, told):
-            sink.append(tiles)
+    with closing(encode_into(path, plan, loaded, chosen, told)) as batches:
+        for tiles in batches:
             encoded += int(tiles.encoded.sum())
             told.advance(len(tiles))
     told.done(str(path), f"{path}: {len(plan.sampler)} tiles, {encoded} encoded")
@@ -113,7 +113,7 @@ def relabel(
     told.start(key.scene, len(opened.tile_ids))
     for warning in job.warnings:
         told.warn(warning)
-    labels = label_batches(opened.batches(), opened.tile_ids, loaded, job, told, key.grid)
+    labels = label_batches(opened.batches("attributes"), opened.tile_ids, loaded, job, told, key.grid)
     result = write_map(Footing.of_cache(key), labels, loaded, job, clock)
     told.done(str(path), summary(result))
     return result
@@ -196,14 +196,15 @@ def _meaning_of(text: str, model: Model, attributes: str | Path | None) -> NDArr
 def _similarities(cache: Cache, column: str, row: NDArray[np.float32]) -> NDArray[np.float32]:
     """Cosine of each tile to `row` (n,), -inf where the tile was not encoded."""
     parts = [
-        np.where(tiles.encoded, getattr(tiles, column).astype("float32") @ row, -np.inf) for tiles in cache.batches()
+        np.where(tiles.encoded, getattr(tiles, column).astype("float32") @ row, -np.inf)
+        for tiles in cache.batches(column)
     ]
     return np.concatenate(parts).astype("float32")
 
 
 def _embedding_at(cache: Cache, points: NDArray[np.float64], crs: str | None) -> NDArray[np.float32]:
     """Mean direction (n,) of the tiles at `points` (m, 2), each tile a unit vector and counted once a point."""
-    embedding: NDArray[np.float32] = np.concatenate([t.embedding for t in cache.batches()]).astype("float32")
+    embedding: NDArray[np.float32] = np.concatenate([t.embedding for t in cache.batches("embedding")]).astype("float32")
     tree = shapely.STRtree(cell_polygons(cache.key.grid, cache.key.affine)[cache.tile_ids])
     rows = []
     for xy, (x, y) in zip(_in_scene_crs(cache, points, crs), points, strict=True):
@@ -231,6 +232,5 @@ def _in_scene_crs(cache: Cache, points: NDArray[np.float64], crs: str | None) ->
 
 def _write_similar(cache: Cache, chosen: NDArray[np.int64], similarity: NDArray[np.float32], path: Path) -> None:
     ids = cache.tile_ids[chosen]
-    cells = cell_polygons(cache.key.grid, cache.key.affine)[ids]
-    table = similar_table(ids, cache.key.grid, similarity, cells)
+    table = similar_table(ids, cache.key.grid, cache.key.affine, similarity)
     write_layer(table, cache.key.pyproj_crs, path, "similar", qml=similar_qml())

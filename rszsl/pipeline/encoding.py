@@ -2,11 +2,14 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rszsl.errors import OptionError
 from rszsl.labels.encoded import EncodedTiles
 from rszsl.model.bundle import Model
 from rszsl.options import MapOptions
@@ -17,6 +20,7 @@ from rszsl.pipeline.plan import ScenePlan, cache_key
 from rszsl.progress import Progress, Silent
 from rszsl.tiling import TileBatch, load_tiles
 
+EncodedStream = Generator[EncodedTiles, None, None]
 LOG = logging.getLogger(__name__)
 
 
@@ -52,12 +56,8 @@ def encode_tiles(
 
 
 def encode_with_cache(
-    plan: ScenePlan,
-    model: Model,
-    options: MapOptions,
-    progress: Progress | None = None,
-    watch: Watch | None = None,
-) -> Iterator[EncodedTiles]:
+    plan: ScenePlan, model: Model, options: MapOptions, progress: Progress, watch: Watch | None = None
+) -> EncodedStream:
     """As `encode_tiles`, by way of `options.cache`: read from it where it is there, else written to it.
 
     Raises:
@@ -67,14 +67,37 @@ def encode_with_cache(
     if options.cache is None:
         yield from encode_tiles(plan, model, options, progress, watch)
         return
-    key = cache_key(plan, model, options)
     if options.cache.exists():
         cache = open_cache(options.cache)
-        check_fits(cache, key)
-        yield from cache.batches()
+        check_fits(cache, cache_key(plan, model, options))
+        yield from cache.batches("attributes")
         return
-    with write_cache(options.cache, key) as sink:
-        for tiles in encode_tiles(plan, model, options, progress, watch):
+    yield from encode_into(options.cache, plan, model, options, progress, watch)
+
+
+def encode_into(
+    cache: Path, plan: ScenePlan, model: Model, options: MapOptions, progress: Progress, watch: Watch | None = None
+) -> EncodedStream:
+    """As `encode_tiles`, and write a cache; what an interrupted run has encoded of it is not encoded again.
+
+    Close it: until then no other run may write this cache.
+
+    Raises:
+        CacheError: where another run is writing it.
+        OptionError: where attention maps are asked for, and an interrupted run kept tiles without theirs.
+        OutputError: where it cannot be written.
+    """
+    with write_cache(cache, cache_key(plan, model, options)) as sink:
+        if sink.kept and watch is not None:
+            raise OptionError(
+                f"--attention needs every tile, and {cache} holds {sink.kept} tiles of an interrupted run, without "
+                "maps; name another --cache"
+            )
+        if sink.kept:
+            progress.warn(f"{cache}: {sink.kept} tiles of an interrupted run were kept")
+        yield from sink.batches()
+        rest = plan.sampler.only(plan.sampler.tile_ids[sink.kept :])
+        for tiles in encode_tiles(replace(plan, sampler=rest), model, options, progress, watch):
             sink.append(tiles)
             yield tiles
 
@@ -82,7 +105,7 @@ def encode_with_cache(
 def _encode(batch: TileBatch, encoder: FittingEncoder, min_valid: float, watch: Watch | None) -> EncodedTiles:
     enough = (batch.valid_fraction >= min_valid) & (batch.valid_fraction > 0)
     shown = enough & np.array([failure is None for failure in batch.failures])
-    encoded = encoder.encode(batch.images[shown])
+    encoded = encoder.encode(batch.images if shown.all() else batch.images[shown])
     if watch is not None:
         watch.keep(batch.tile_ids[shown], encoded)
     return EncodedTiles(

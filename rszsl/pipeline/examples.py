@@ -55,7 +55,7 @@ def learn_from_scene(plan: ScenePlan, model: Model, options: MapOptions) -> Lear
     if options.cache is not None and options.cache.exists():
         cache = open_cache(options.cache)
         check_fits(cache, cache_key(plan, model, options))
-        found = _take(cache.batches(), _ids(wanted))
+        found = _take(cache.batches("attributes"), _ids(wanted))
     missing = _ids(wanted) - found.keys()
     if missing:
         fewer = replace(plan, sampler=plan.sampler.only(np.array(sorted(missing), dtype="int64")))
@@ -75,7 +75,7 @@ def learn_from_cache(cache: Cache, model: Model, options: MapOptions) -> Learnt 
         return _learn_elsewhere(options.examples_scene, model, options)
     key = cache.key
     wanted, warnings = _wanted(options, key.grid, key.affine, key.pyproj_crs)
-    return _learnt(wanted, _take(cache.batches(), _ids(wanted)), options, warnings)
+    return _learnt(wanted, _take(cache.batches("attributes"), _ids(wanted)), options, warnings)
 
 
 def _learn_elsewhere(scene: str, model: Model, options: MapOptions) -> Learnt | None:

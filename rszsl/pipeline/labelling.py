@@ -17,19 +17,20 @@ from rszsl.classes import ClassName
 from rszsl.errors import OutputError, SceneError
 from rszsl.labels.assign import Status, assign
 from rszsl.labels.calibrate import Floats, score
-from rszsl.labels.collect import Counts, SceneLabels
+from rszsl.labels.collect import STATUSES, Counts, SceneLabels
 from rszsl.labels.encoded import EncodedTiles
 from rszsl.labels.graph import grid_graph, neighbour_graph
 from rszsl.labels.refine import NEIGHBOURS, presence_prior, refine
+from rszsl.labels.voices import Listener
 from rszsl.model.bundle import Model
 from rszsl.model.encoder import ClassRows
 from rszsl.output.record import RunRecord
 from rszsl.output.regions import find_regions
-from rszsl.output.tables import Vocabulary, region_table, tile_table
+from rszsl.output.tables import Vocabulary, region_table, tile_stream
 from rszsl.output.writer import FORMATS, Result, write_result
 from rszsl.pipeline.plan import Footing
 from rszsl.progress import Progress
-from rszsl.scene.georef import cell_polygons, geodesic_areas_m2
+from rszsl.scene.georef import geodesic_areas_m2
 from rszsl.scene.grid import Grid
 
 VERSIONS_OF = ("rszsl", "torch", "timm", "torchgeo", "rasterio", "pyogrio", "shapely", "numpy")
@@ -118,7 +119,7 @@ def label_batches(
     model: Model,
     job: Job,
     progress: Progress,
-    grid: Grid | None = None,
+    grid: Grid,
 ) -> SceneLabels:
     """Label every planned tile.
 
@@ -128,24 +129,37 @@ def label_batches(
         model: gives the background and the calibrator.
         job: gives the class rows and the threshold.
         progress: hears of every batch.
-        grid: of the scene; where it is given, a refinement joins tiles side by side, too.
+        grid: of the scene: which tiles lie side by side.
     """
-    labels = SceneLabels(tile_ids)
-    start, kept = 0, []
+    labels, start, kept = SceneLabels(tile_ids), 0, []
+    listener = Listener(grid.shape[1], job.rows.rows, deaf=not model.attribute_names)
     for tiles in batches:
-        labels.put_batch(start, tiles)
-        at = start + np.flatnonzero(tiles.encoded)
-        if len(at):
-            attributes = tiles.attributes[tiles.encoded].astype("float32")
-            scores = score(attributes, job.rows.rows, model.background_rows, model.calibrator, job.evidence)
-            labels.put_labels(at, assign(scores, attributes, job.rows.rows, job.min_confidence))
-            if job.refine:
-                kept.append(tiles.attributes[labels.is_status(Status.LABELLED)[start : start + len(tiles)]])
+        labelled = _label(labels, start, tiles, model, job)
+        shown = tiles.attributes[labelled - start]
+        if job.refine:
+            kept.append(shown)
+        else:
+            listener.hear(tile_ids[labelled], labels.choice[labelled, 0], shown)
         start += len(tiles)
         progress.advance(len(tiles))
     if kept:
-        _refine(labels, np.concatenate(kept).astype("float32"), model, job, grid)
+        shown = np.concatenate(kept)
+        _refine(labels, shown.astype("float32"), model, job, grid)
+        labelled = np.flatnonzero(labels.is_status(Status.LABELLED))
+        listener.hear(tile_ids[labelled], labels.choice[labelled, 0], shown)
+    labels.voices = listener.end()
     return labels
+
+
+def _label(labels: SceneLabels, start: int, tiles: EncodedTiles, model: Model, job: Job) -> NDArray[np.int64]:
+    """Label a batch that starts at position `start` of the plan; give the positions of those that have a class."""
+    labels.put_batch(start, tiles)
+    at = start + np.flatnonzero(tiles.encoded)
+    if len(at):
+        attributes = tiles.attributes[tiles.encoded].astype("float32")
+        scores = score(attributes, job.rows.rows, model.background_rows, model.calibrator, job.evidence)
+        labels.put_labels(at, assign(scores, attributes, job.rows.rows, job.min_confidence))
+    return np.asarray(at[labels.status[at] == STATUSES.index(Status.LABELLED)])
 
 
 def write_map(
@@ -169,28 +183,27 @@ def make_result(footing: Footing, labels: SceneLabels, model: Model, job: Job, c
     """
     counts = _checked_counts(labels, footing.scene)
     grid, words = footing.grid, Vocabulary(tuple(c.name for c in job.classes), job.rows.notes, model.attribute_names)
-    cells = cell_polygons(grid, footing.transform)[labels.tile_ids]
     chosen = np.where(labels.is_status(Status.LABELLED), labels.choice[:, 0], -1)
     regions = find_regions(grid, labels.tile_ids, chosen, labels.confidence[:, 0], footing.transform)
+    rows = job.rows.rows[regions.class_id]
+    spoken = labels.voices.of_areas(regions.areas, labels.tile_ids, rows) if labels.voices else None
     return Result(
-        tiles=tile_table(labels, grid, cells, words),
-        regions=region_table(regions, words.classes, geodesic_areas_m2(regions.polygons, footing.crs)),
+        tiles=tile_stream(labels, grid, footing.transform, words),
+        regions=region_table(regions, words, geodesic_areas_m2(regions.polygons, footing.crs), spoken),
         record=_record(footing, counts, model, job, clock),
         classes=words.classes,
         crs=footing.crs,
     )
 
 
-def _refine(labels: SceneLabels, attributes: Floats, model: Model, job: Job, grid: Grid | None) -> None:
+def _refine(labels: SceneLabels, attributes: Floats, model: Model, job: Job, grid: Grid) -> None:
     """Choose again among the classes that each labelled tile accepts; `attributes` (m, K) are theirs, in order."""
     at = np.flatnonzero(labels.is_status(Status.LABELLED))
     if len(at) < 2 or len(job.classes) < 2:
         return
     rows = job.rows.rows
     scores = score(attributes, rows, model.background_rows, model.calibrator, job.evidence)
-    graph = neighbour_graph(attributes, NEIGHBOURS)
-    if grid is not None:
-        graph = graph + grid_graph(labels.tile_ids[at], grid.shape[1], attributes)
+    graph = neighbour_graph(attributes, NEIGHBOURS) + grid_graph(labels.tile_ids[at], grid.shape[1], attributes)
     posterior = refine(attributes, presence_prior(scores.confidence, job.min_confidence), graph)
     labels.put_labels(at, assign(scores, attributes, rows, job.min_confidence, posterior))
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -75,8 +76,10 @@ def map_with(
     progress.start(scene, len(plan.sampler))
     for warning in warnings:
         progress.warn(warning)
-    with watching(plan, model, options, path) as watch:
-        batches = encode_with_cache(plan, model, options, progress, watch)
+    with (
+        watching(plan, model, options, path) as watch,
+        closing(encode_with_cache(plan, model, options, progress, watch)) as batches,
+    ):
         labels = label_batches(batches, plan.sampler.tile_ids, model, job, progress, plan.sampler.grid)
         beside = (watch.writer.finish(),) if watch else ()
         labelled_s = clock.seconds

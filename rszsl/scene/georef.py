@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import shapely
@@ -88,5 +89,11 @@ def geodesic_areas_m2(polygons: NDArray[np.object_], crs: CRS) -> NDArray[np.flo
         unit_m = crs.axis_info[0].unit_conversion_factor if crs.axis_info else 1.0
         return np.asarray(shapely.area(polygons) * unit_m**2, dtype="float64")
     lonlat = shapely.transform(polygons, lambda xy: np.column_stack(to_lonlat.transform(xy[:, 0], xy[:, 1])))
-    geod = Geod(ellps="WGS84")
-    return np.array([abs(geod.geometry_area_perimeter(p)[0]) for p in lonlat], dtype="float64")
+    rings, owner = shapely.get_rings(lonlat, return_index=True)
+    points, ring = shapely.get_coordinates(rings, return_index=True)
+    ends = np.cumsum(np.bincount(ring, minlength=len(rings))).tolist()
+    lon, lat, geod = points[:, 0].copy(), points[:, 1].copy(), Geod(ellps="WGS84")
+    areas = [abs(geod.polygon_area_perimeter(lon[a:b], lat[a:b])[0]) for a, b in pairwise([0, *ends])]
+    is_hole = np.diff(owner, prepend=-1) == 0
+    signed = np.where(is_hole, -1.0, 1.0) * np.array(areas)
+    return np.asarray(np.bincount(owner, weights=signed, minlength=len(lonlat)), dtype="float64")

@@ -132,12 +132,16 @@ def writer(folder: Path, scene: Path) -> dict[str, float]:
     model = model_of(checkpoint_of(options.model), "cpu")
     plan = plan_scene(str(scene), model.card, options)
     job = make_job(model, as_classes(CLASSES), folder / "w.gpkg", options)
-    labels = label_batches(encode_tiles(plan, model, options), plan.sampler.tile_ids, model, job, Silent())
+    labels = label_batches(
+        encode_tiles(plan, model, options), plan.sampler.tile_ids, model, job, Silent(), plan.sampler.grid
+    )
     start_s = time.perf_counter()
     write_map(plan.footing, labels, model, job, Clock())
     many_s = time.perf_counter() - start_s
     small = plan_scene(str(scene), model.card, MapOptions(device="cpu"))
-    few = label_batches(encode_tiles(small, model, options), small.sampler.tile_ids, model, job, Silent())
+    few = label_batches(
+        encode_tiles(small, model, options), small.sampler.tile_ids, model, job, Silent(), plan.sampler.grid
+    )
     start_s = time.perf_counter()
     write_map(small.footing, few, model, job, Clock())
     few_s = time.perf_counter() - start_s
