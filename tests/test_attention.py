@@ -20,6 +20,7 @@ from rszsl.errors import ModelError, OptionError, OutputError
 from rszsl.model.heads import DsvaHeads
 from rszsl.output.attention import PatchAxis
 from rszsl.scene.grid import spans
+from rszsl.scene.pixels import as_floats
 
 SIDE, TILE = 4, 16
 
@@ -33,7 +34,7 @@ class PatchModel(ColourModel):
 
     def encode_with_maps(self, tiles, columns):
         n, pixels = len(tiles), TILE // self.side
-        means = tiles.reshape(n, 3, self.side, pixels, self.side, pixels).mean(axis=(3, 5))
+        means = as_floats(tiles).reshape(n, 3, self.side, pixels, self.side, pixels).mean(axis=(3, 5))
         encoded = self.encode(tiles)
         return type(encoded)(encoded.embedding, encoded.attributes, means[:, list(columns)].astype("float32"))
 

@@ -39,7 +39,8 @@ def main():
     options.add_argument("--size", type=int, default=10_000, help="side in pixels of the scene for the speeds")
     options.add_argument("--sizes", default="10000,20000,40000", help="sides of the scenes for memory and time by size")
     options.add_argument("--model-tiles", type=int, default=512, help="tiles that the model alone sees")
-    options.add_argument("--repeats", type=int, default=3)
+    options.add_argument("--repeats", type=int, default=3, help="of the speeds")
+    options.add_argument("--size-repeats", type=int, default=1, help="of memory and time by size")
     options.add_argument("--alone", nargs=2, metavar=("SCENE", "OUTPUT"), help=argparse.SUPPRESS)
     given = options.parse_args()
     if given.alone:
@@ -48,7 +49,7 @@ def main():
     if given.quick:
         given.size, given.sizes, given.model_tiles, given.repeats = 1600, "1600,3200", 64, 1
     figures = {kind: speeds(make_scene(given.size, kind), given) for kind in ("deflate", "jpeg")}
-    figures["by size"] = by_size([int(side) for side in given.sizes.split(",")], given.repeats)
+    figures["by size"] = by_size([int(side) for side in given.sizes.split(",")], given.size_repeats)
     if given.quick:
         print(json.dumps(figures, indent=1))
         return
