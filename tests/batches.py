@@ -70,5 +70,5 @@ def check_same(out, alone):
     for path in alone.values():
         assert tables(out / path.name) == tables(path), path.name
     states = rows(out / "manifest.sqlite", "SELECT state, count(*) FROM strips GROUP BY state")
-    assert [state for state, _ in states] == ["done"]
+    assert [state for state, _ in states] == ["done"], states
     assert not list((out / ".rszsl-work").rglob("*.arrow"))

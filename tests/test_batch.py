@@ -2,6 +2,8 @@
 
 import io
 import json
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
 from itertools import pairwise
 
@@ -210,6 +212,19 @@ def test_a_run_that_broke_off_goes_on(scenes, alone, tmp_path, events, kind):
     else:
         tiles = gpd.read_parquet(out / "tiles" / "crs=EPSG_32632")
         assert len(tiles) == len(tiles.drop_duplicates(["scene", "tile_id"])) == result.counts.planned
+
+
+def test_a_strip_that_is_safe_but_not_in_the_manifest_is_taken_over(scenes, alone, tmp_path):
+    """Killed between the two: the labels were kept, and the row of the manifest was not yet written."""
+    out = tmp_path / "out"
+    with pytest.raises(Stop):
+        run(list(reversed(scenes)), out, progress=StopAfter(5))
+    large = "SELECT scene FROM strips GROUP BY scene HAVING count(*) > 1 AND count(*) > sum(state = 'done')"
+    with closing(sqlite3.connect(out / "manifest.sqlite")) as db, db:
+        lost = db.execute(f"UPDATE strips SET state = 'running' WHERE state = 'done' AND scene IN ({large})").rowcount
+    assert lost > 0
+    assert run(list(reversed(scenes)), out).clean
+    check_same(out, alone)
 
 
 def test_a_second_run_does_nothing_and_a_changed_one_is_refused(scenes, tmp_path):

@@ -82,7 +82,7 @@ def tensors_of(folder):
 
 def map_with(model, scene, output, *options):
     arguments = ["map", scene, "--classes", ",".join(NAMES), "--model", model, "--device", "cpu", "-o", output,
-                 "--min-confidence", "0", "--gsd", "1", *options]  # fmt: skip
+                 "--min-confidence", "0", "--gsd", card_of(model)["input"]["gsd_m"], *options]  # fmt: skip
     result = CliRunner().invoke(cli, [str(argument) for argument in arguments])
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception

@@ -198,6 +198,13 @@ class Manifest:
             (DONE, outcome.worker, outcome.seconds, scene, strip.first_row),
         )
 
+    def strips_kept(self, scene: int, strips: Iterable[Strip]) -> None:
+        """The labels of these strips were found safe."""
+        self._db.executemany(
+            "UPDATE strips SET state = ?, error = NULL, attempts = max(attempts, 1) WHERE scene = ? AND first_row = ?",
+            [(DONE, scene, strip.first_row) for strip in strips],
+        )
+
     def unit_waits(self, unit: Unit, error: str | None) -> None:
         """A unit is to be tried again."""
         self._unit(unit, "state = ?, error = ?", (WAITING, error))

@@ -124,7 +124,9 @@ class Runner:
         if facts is None or len(facts.strips) == 1:
             self._ready.append(Unit(row.id, row.path))
             return
-        open_strips = [s for s in facts.strips if not self._spool.has(row.id, s)]
+        kept = [s for s in facts.strips if self._spool.has(row.id, s)]
+        self._manifest.strips_kept(row.id, kept)  # a run that was killed may have kept a strip, and not said so
+        open_strips = [s for s in facts.strips if s not in kept]
         self._begin(row, facts, open_strips)
 
     def _begin(self, row: SceneRow, facts: SceneFacts, open_strips: list[Strip]) -> None:

@@ -1,6 +1,6 @@
 """Write the records of the engine's benchmarks as tables into docs/BENCHMARKS.md.
 
-    python tests/benchmarks/engine_tables.py
+python tests/benchmarks/engine_tables.py
 """
 
 import json
