@@ -193,7 +193,7 @@ class StopAfter(BatchProgress):
             raise Stop
 
 
-@pytest.mark.parametrize("events", [1, 3, 5])
+@pytest.mark.parametrize("events", [1, 3, 8])
 @pytest.mark.parametrize("kind", ["files", "merge", "parquet"])
 def test_a_run_that_broke_off_goes_on(scenes, alone, tmp_path, events, kind):
     out = tmp_path / "out"
@@ -218,7 +218,7 @@ def test_a_strip_that_is_safe_but_not_in_the_manifest_is_taken_over(scenes, alon
     """Killed between the two: the labels were kept, and the row of the manifest was not yet written."""
     out = tmp_path / "out"
     with pytest.raises(Stop):
-        run(list(reversed(scenes)), out, progress=StopAfter(5))
+        run(list(reversed(scenes)), out, progress=StopAfter(8))
     large = "SELECT scene FROM strips GROUP BY scene HAVING count(*) > 1 AND count(*) > sum(state = 'done')"
     with closing(sqlite3.connect(out / "manifest.sqlite")) as db, db:
         lost = db.execute(f"UPDATE strips SET state = 'running' WHERE state = 'done' AND scene IN ({large})").rowcount
