@@ -272,3 +272,23 @@ def test_the_command_line_writes_the_raster(make_raster, noise, tmp_path):
 def test_attributes_without_a_name_lists_them(model):
     run = CliRunner().invoke(cli, ["attributes"])
     assert run.exit_code == 0 and tuple(run.output.splitlines()) == model.attribute_names
+
+
+def test_tiles_that_an_interrupted_run_kept_have_no_maps(make_raster, noise, tmp_path):
+    class Stopping(PatchModel):
+        left = 2
+
+        def encode(self, tiles):
+            self.left -= 1
+            if self.left < 0:
+                raise KeyboardInterrupt
+            return super().encode(tiles)
+
+    scene, cache = make_raster(noise(3, 64, 64)), tmp_path / "a.rszsl-cache"
+    given = {"output": tmp_path / "out.gpkg", "cache": cache, "batch_size": 2, "gsd_m": 1.0}
+    with pytest.raises(KeyboardInterrupt):
+        rszsl.map_scene(scene, "red", model=Stopping(), **given)
+    with pytest.raises(OptionError, match=r"holds 4 tiles of an interrupted run, without maps; name another --cache"):
+        rszsl.map_scene(scene, "red", model=PatchModel(), attention=("reddish",), **given)
+    assert not (tmp_path / "out.gpkg").exists() and not (tmp_path / "out.attention.tif").exists()
+    assert rszsl.map_scene(scene, "red", model=PatchModel(), **given).counts.adds_up  # without maps it goes on
