@@ -1,4 +1,6 @@
-"""Training: losses by hand, splits, a tiny run that is broken off and taken up again."""
+"""Training: losses by hand, folds, a tiny run that is broken off and taken up again."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,19 +11,21 @@ from rszsl.labels.calibrate import Calibrator
 from rszsl.model.dsva import Dsva, Shape
 from rszsl.model.text import AttributeText
 from rszsl.training.attributes import class_means, ridge_projection
-from rszsl.training.data import list_images
+from rszsl.training.data import LabelledImage, list_images
 from rszsl.training.decorrelate import decorrelate, symmetric_roots
+from rszsl.training.folds import Fold, concept_of_images, holdout_mask, part_images
 from rszsl.training.losses import Lesson, LossWeights, compactness_loss, compatibility_loss, cosine_distance
 from rszsl.training.phrases import without
 from rszsl.training.recipe import TrainingRecipe, read_recipe
-from rszsl.training.split import draw_split, holdout_mask
 from rszsl.training.train import TrainingSet, train_network
 from rszsl.zsl.calibrate import Cases, fit_calibrator, measure_presence
 from rszsl.zsl.data.folders import data_root
+from rszsl.zsl.data.splits import draw_classes
 from rszsl.zsl.metrics import auroc, calibration_error, class_accuracy
 from rszsl.zsl.rows.bridge import fit_bridge
 from rszsl.zsl.runs.toml import to_toml
 
+ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS = LossWeights(1.0, 0.3, 1.0, 0.05, 1e-3, 0.1)
 
 
@@ -44,14 +48,36 @@ def test_compactness_by_hand():
     assert compactness_loss(maps).item() == pytest.approx(0.5)
 
 
-def test_split_is_by_seed_and_keeps_everyday_names():
-    concepts = [f"c{i}" for i in range(20)]
-    split = draw_split(concepts, ["c0", "c1"], test=4, validation=3, seed=7)
-    assert split == draw_split(concepts[::-1], ["c1", "c0"], test=4, validation=3, seed=7)
-    assert {"c0", "c1"} <= set(split.seen)
-    assert sorted((*split.seen, *split.validation, *split.test)) == sorted(concepts)
-    with pytest.raises(TrainingError, match="nowhere"):
-        draw_split(concepts, ["nowhere"], test=1, validation=1, seed=0)
+def some_images():
+    folders = [("aid", "Port"), ("aid", "Forest"), ("ucm", "harbor"), ("ucm", "forest"), ("rsscn7", "Forest")]
+    return [LabelledImage(Path(s, folder, f"{i}.jpg"), s, folder) for s, folder in folders for i in range(40)]
+
+
+def test_a_fold_never_learns_from_an_unseen_concept():
+    images = some_images()
+    folders = {"harbor": ["aid/Port", "ucm/harbor"], "forest": ["aid/Forest", "ucm/forest", "rsscn7/Forest"]}
+    concepts = np.array(concept_of_images(images, folders))
+    parts = part_images(Fold("x", ("aid", "ucm"), ("harbor",), "aid"), images, concepts, 0.2, 1)
+    sets = np.array([image.set_name for image in images])
+    assert not (parts.train | parts.kept_out)[concepts == "harbor"].any()
+    assert not (parts.train | parts.kept_out)[sets == "rsscn7"].any()
+    np.testing.assert_array_equal(parts.unseen, (concepts == "harbor") & (sets == "aid"))
+    assert not (parts.train & parts.kept_out).any()
+    assert 0 < parts.kept_out.sum() < parts.train.sum()
+    with pytest.raises(TrainingError, match="rsscn7 has no image"):
+        part_images(Fold("x", ("aid",), ("harbor",), "rsscn7"), images, concepts, 0.2, 1)
+    with pytest.raises(TrainingError, match="ucm/harbor"):
+        concept_of_images(images, {"harbor": ["aid/Port"], "forest": folders["forest"]})
+
+
+def test_the_recipe_of_the_bundled_model_has_the_splits_of_the_benchmark():
+    recipe = read_recipe(ROOT / "examples" / "train_bundled.toml")
+    aid = sorted(name for name, folders in recipe.concepts.items() if any(f.startswith("aid/") for f in folders))
+    for fold, seed in zip(recipe.folds[:2], (2014, 2015), strict=True):
+        assert fold.unseen == draw_classes(aid, 20, 10, seed).unseen
+    only = {name for name, folders in recipe.concepts.items() if all(f.startswith("ucm/") for f in folders)}
+    assert set(recipe.folds[2].unseen) == only
+    assert "ucm" not in recipe.folds[2].sets
 
 
 def test_held_out_names_leave_the_phrases():
@@ -112,11 +138,10 @@ def test_calibrator_finds_what_is_there():
     truth = rng.integers(0, 4, size=400)
     attributes = rng.normal(size=(400, 8)).astype("float32") * 0.3 + np.eye(4, 8, dtype="float32")[truth]
     attributes /= np.linalg.norm(attributes, axis=1, keepdims=True)
-    cases = Cases(attributes, rows, truth[:, None] == np.arange(3))
-    background = np.eye(8, dtype="float32")[4:]
-    calibrator = fit_calibrator(cases, background)
+    cases = Cases(attributes, rows, truth[:, None] == np.arange(3), np.eye(8, dtype="float32")[4:])
+    calibrator = fit_calibrator(cases)
     assert isinstance(calibrator, Calibrator)
-    ranks, gap = measure_presence(cases, background, calibrator)
+    ranks, gap = measure_presence(cases, calibrator)
     assert ranks > 0.95
     assert gap < 0.05
 
@@ -146,6 +171,7 @@ def tiny_run(folder, epochs, log):
         trunk_lr=1e-3,
         weight_decay=0.0,
         cutmix=0.5,
+        device="cpu",
         loss=WEIGHTS,
     )
 
@@ -154,7 +180,9 @@ def tiny_run(folder, epochs, log):
             raise KeyboardInterrupt
         return ""
 
-    train_network(net, TrainingSet(features, lesson), recipe, folder, seed=5, measure=measure, log=log.append)
+    data = TrainingSet(features, torch.arange(16), lesson)
+    device = torch.device("cpu")
+    train_network(net, data, recipe, folder, seed=5, device=device, measure=measure, log=log.append)
     return net
 
 

@@ -4,6 +4,7 @@ The probability of a class never depends on the other classes of the user's list
 background of generic things ("grass", "roof", "water"), less those that mean nearly the same as the class.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,9 @@ class Calibrator:
     A class that was shown examples tells tiles apart better than the names that the constants were fitted on. With e
     the share of the examples in its row (`rszsl.labels.examples.evidence`), what stands in the sigmoid, z, becomes
     (1 + example_gain * e) * z - example_shift * e.
+
+    Names that images taught are told apart better still. Where a model has constants of their own for them, `taught`,
+    fitted on images that it did not learn from, those names get these, so that both kinds mean the same by a number.
     """
 
     bias: float
@@ -31,6 +35,12 @@ class Calibrator:
     background_max_cosine: float
     example_gain: float = 0.0
     example_shift: float = 0.0
+    taught: "Calibrator | None" = None
+
+    def logit(self, attributes: Floats, rows: Floats, background: Floats, similarity: Floats) -> Floats:
+        """What stands in the sigmoid: float32 (N, C)."""
+        margin = similarity - background_similarity(attributes, rows, background, self.background_max_cosine)
+        return np.asarray(self.bias + self.weight_similarity * similarity + self.weight_margin * margin)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,7 +57,12 @@ class Scores:
 
 
 def score(
-    attributes: Floats, rows: Floats, background: Floats, calibrator: Calibrator, evidence: Floats | None = None
+    attributes: Floats,
+    rows: Floats,
+    background: Floats,
+    calibrator: Calibrator,
+    evidence: Floats | None = None,
+    taught: Sequence[bool] = (),
 ) -> Scores:
     """Score tiles against classes.
 
@@ -57,10 +72,13 @@ def score(
         background: float32 (B, K), unit rows, what anything may show.
         calibrator: constants that belong to the model.
         evidence: float32 (C,) in 0..1, share of examples in each row; None where there are none.
+        taught: for each class, whether images taught its name; empty where they taught none.
     """
     similarity = _cosines(attributes, rows)
-    margin = similarity - background_similarity(attributes, rows, background, calibrator.background_max_cosine)
-    logit = calibrator.bias + calibrator.weight_similarity * similarity + calibrator.weight_margin * margin
+    logit = calibrator.logit(attributes, rows, background, similarity)
+    if calibrator.taught is not None and any(taught):
+        own = calibrator.taught.logit(attributes, rows, background, similarity)
+        logit = np.where(np.array(taught), own, logit)
     if evidence is not None:
         logit = (1 + calibrator.example_gain * evidence) * logit - calibrator.example_shift * evidence
     return Scores(similarity, (1 / (1 + np.exp(-logit))).astype("float32"))

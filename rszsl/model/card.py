@@ -16,7 +16,8 @@ BACKGROUND_FILE = "background.txt"
 WORDS_FILE = "words.txt"
 TAUGHT_FILE = "taught.toml"
 TOWER_FILE = "tower.json"
-HASHED_FILES = (WEIGHTS_FILE, ATTRIBUTES_FILE, BACKGROUND_FILE, WORDS_FILE, TAUGHT_FILE)
+PROMPTS_FILE = "prompts.toml"
+HASHED_FILES = (WEIGHTS_FILE, ATTRIBUTES_FILE, BACKGROUND_FILE, WORDS_FILE, TAUGHT_FILE, PROMPTS_FILE)
 FILES_OF = {"dsva": HASHED_FILES, "dsva-tower": (WEIGHTS_FILE, TOWER_FILE)}
 """The files of a model, by its architecture: the bundled kind, and what `rszsl train` writes."""
 
@@ -92,16 +93,21 @@ def read_card(path: Path) -> ModelCard:
         mean=inputs.triple("mean"),
         std=inputs.triple("std"),
         shape={key: int(value) for key, value in card.get("shape", dict).items()},
-        calibrator=Calibrator(
-            bias=calibrator.number("bias"),
-            weight_similarity=calibrator.number("weight_similarity"),
-            weight_margin=calibrator.number("weight_margin"),
-            background_max_cosine=calibrator.number("background_max_cosine"),
-            example_gain=calibrator.number("example_gain", 0.0),
-            example_shift=calibrator.number("example_shift", 0.0),
-        ),
+        calibrator=_calibrator(calibrator),
         min_confidence=calibrator.number("min_confidence"),
         raw=raw,
+    )
+
+
+def _calibrator(table: "Keys") -> Calibrator:
+    return Calibrator(
+        bias=table.number("bias"),
+        weight_similarity=table.number("weight_similarity"),
+        weight_margin=table.number("weight_margin"),
+        background_max_cosine=table.number("background_max_cosine"),
+        example_gain=table.number("example_gain", 0.0),
+        example_shift=table.number("example_shift", 0.0),
+        taught=_calibrator(table.table("taught")) if "taught" in table else None,
     )
 
 

@@ -21,6 +21,7 @@ from rszsl.model.card import (
     ATTRIBUTES_FILE,
     BACKGROUND_FILE,
     CARD_FILE,
+    PROMPTS_FILE,
     TAUGHT_FILE,
     WEIGHTS_FILE,
     WORDS_FILE,
@@ -34,6 +35,7 @@ from rszsl.model.hub.card import card_names, find_card, is_hub_card, read_hub_ca
 from rszsl.model.hub.source import BETWEEN, HubCard, Source, member_names, parse_source
 from rszsl.model.memory import keep_freed_memory
 from rszsl.model.precision import DTYPES, choose_precision
+from rszsl.model.prompts import read_prompts
 from rszsl.model.text import AttributeText, PhraseEncoder, PhraseTables
 from rszsl.model.trained import assemble
 from rszsl.options import DEFAULT_MODEL
@@ -227,6 +229,7 @@ def _text_side(folder: Path, arrays: dict[str, Floats]) -> AttributeText:
         taught_rows=arrays["text.taught_rows"],
         known=known,
         known_vectors=np.stack([encoder.encode(phrase) for phrase in known]),
+        prompts=read_prompts(folder / PROMPTS_FILE),
     )
 
 

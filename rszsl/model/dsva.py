@@ -1,5 +1,6 @@
 """Deep semantic-visual alignment (DSVA, arXiv 2402.02094): one token backbone, heads that speak in attributes."""
 
+import math
 from dataclasses import dataclass
 from typing import cast
 
@@ -84,8 +85,12 @@ class Dsva(nn.Module):
 
     def from_features(self, features: Tensor) -> DsvaOutput:
         """Encode the trunk's feature map (N, C, G, G)."""
-        tokens = tokens_of(self.backbone, features).float()  # whatever the backbone runs in
-        side = features.shape[-1]
+        # Whatever the backbone runs in, the heads run in single precision.
+        return self.from_tokens(tokens_of(self.backbone, features).float())
+
+    def from_tokens(self, tokens: Tensor) -> DsvaOutput:
+        """Encode the backbone's tokens (N, G * G, D), float32."""
+        side = math.isqrt(tokens.shape[1])
         pooled = self.norm(tokens.mean(1))
         # Unlike METHOD B.3, tokens are normalised before the prototypes meet them, so that the best patch of an
         # attribute and its global score live on one scale; and there is no CLS token to win the maximum.

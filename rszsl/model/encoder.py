@@ -38,11 +38,13 @@ class ClassRows:
         rows: float32 (C, K), rows of unit length, in the order of the names.
         notes: for each name, a warning for the user ("no word of it is known") or None.
         understood: for each name, False where its row means nothing; empty where all names are understood.
+        taught: for each name, whether images taught it; empty where they taught none.
     """
 
     rows: Floats
     notes: tuple[str | None, ...]
     understood: tuple[bool, ...] = ()
+    taught: tuple[bool, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import re
 import unicodedata
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,6 +124,8 @@ class AttributeText:
         taught_rows: float32 (S, K), unit length.
         known: phrases that training used; a name that is far from all of them is noted. Empty notes none.
         known_vectors: float32 (P, 512), their text vectors.
+        prompts: what a name looks like, in other words, by the name in lower case, as words; names without any are
+            read alone.
     """
 
     encoder: PhraseEncoder
@@ -133,6 +135,7 @@ class AttributeText:
     taught_rows: Floats
     known: Sequence[str] = ()
     known_vectors: Floats | None = None
+    prompts: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def class_rows(self, classes: Sequence[ClassName]) -> ClassRows:
         """Give one attribute row for each class: the mean over its name and synonyms, of unit length.
@@ -142,7 +145,8 @@ class AttributeText:
         """
         rows = [unit(np.mean([self.phrase_row(p) for p in item.phrases], axis=0)) for item in classes]
         notes = tuple(self._note(item) for item in classes)
-        return ClassRows(np.stack(rows), notes, tuple(self._understands(item) for item in classes))
+        understood = tuple(self._understands(item) for item in classes)
+        return ClassRows(np.stack(rows), notes, understood, tuple(self._is_taught(item) for item in classes))
 
     def phrase_row(self, phrase: str) -> Floats:
         """Give the attribute row of one phrase: float32 (K,), unit length."""
@@ -151,7 +155,26 @@ class AttributeText:
 
     def text_row(self, phrase: str) -> Floats:
         """Give the row that the words alone mean, whatever images taught: float32 (K,), unit length."""
-        return unit(self.projection @ self.encoder.encode(phrase) - self.mean)
+        return unit(self.raw_row(phrase) - self.mean)
+
+    def raw_row(self, phrase: str) -> Floats:
+        """Give a phrase's attribute scores before their mean over places is taken off: float32 (K,)."""
+        return self.projection @ self.encode(phrase)
+
+    def encode(self, phrase: str) -> Floats:
+        """Give the text vector of a phrase and what it looks like, which count the same: float32 (512,), unit length.
+
+        Descriptions beside names: arXiv 2210.07183.
+        """
+        vector = self.encoder.encode(phrase)
+        looks = self.prompts.get(" ".join(words_of(phrase)), ())
+        if not looks:
+            return vector
+        return unit(vector + unit(np.mean([self.encoder.encode(look) for look in looks], axis=0)))
+
+    def _is_taught(self, item: ClassName) -> bool:
+        """Whether images taught any name of a class."""
+        return any(" ".join(words_of(phrase)) in self.taught for phrase in item.phrases)
 
     def _understands(self, item: ClassName) -> bool:
         """Whether any word of a class is known."""

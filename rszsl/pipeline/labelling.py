@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rszsl.classes import ClassName
 from rszsl.errors import OutputError, SceneError
 from rszsl.labels.assign import Status, assign
-from rszsl.labels.calibrate import Floats, score
+from rszsl.labels.calibrate import Floats, Scores, score
 from rszsl.labels.collect import STATUSES, Counts, SceneLabels
 from rszsl.labels.encoded import EncodedTiles
 from rszsl.labels.graph import grid_graph, neighbour_graph
@@ -157,9 +157,14 @@ def _label(labels: SceneLabels, start: int, tiles: EncodedTiles, model: Model, j
     at = start + np.flatnonzero(tiles.encoded)
     if len(at):
         attributes = tiles.attributes[tiles.encoded].astype("float32")
-        scores = score(attributes, job.rows.rows, model.background_rows, model.calibrator, job.evidence)
+        scores = _scores(attributes, model, job)
         labels.put_labels(at, assign(scores, attributes, job.rows.rows, job.min_confidence))
     return np.asarray(at[labels.status[at] == STATUSES.index(Status.LABELLED)])
+
+
+def _scores(attributes: Floats, model: Model, job: Job) -> Scores:
+    rows = job.rows
+    return score(attributes, rows.rows, model.background_rows, model.calibrator, job.evidence, rows.taught)
 
 
 def write_map(
@@ -202,7 +207,7 @@ def _refine(labels: SceneLabels, attributes: Floats, model: Model, job: Job, gri
     if len(at) < 2 or len(job.classes) < 2:
         return
     rows = job.rows.rows
-    scores = score(attributes, rows, model.background_rows, model.calibrator, job.evidence)
+    scores = _scores(attributes, model, job)
     graph = neighbour_graph(attributes, NEIGHBOURS) + grid_graph(labels.tile_ids[at], grid.shape[1], attributes)
     posterior = refine(attributes, presence_prior(scores.confidence, job.min_confidence), graph)
     labels.put_labels(at, assign(scores, attributes, rows, job.min_confidence, posterior))

@@ -62,7 +62,11 @@ def find_meaning(
     if own is not None:
         own.check_used(listed)
     rows = [_one_class(model, item, examples, own) for item, examples in zip(listed, shown, strict=True)]
-    joined = ClassRows(np.concatenate([r.rows for r in rows]), tuple(r.notes[0] for r in rows))
+    joined = ClassRows(
+        np.concatenate([r.rows for r in rows]),
+        tuple(r.notes[0] for r in rows),
+        taught=tuple(bool(r.taught and r.taught[0]) for r in rows),
+    )
     # Whole text embeddings of any two names are alike; the threshold was found on attribute rows.
     twins = _twins(listed, joined.rows) if model.attribute_names else ()
     return Meaning(
@@ -121,7 +125,7 @@ def _one_class(model: Model, item: ClassName, examples: Floats | None, own: Over
     text = _text_of(model, item)
     row = class_row(text.rows[0] if text else None, examples)[None]
     alone = f'no word of "{item.name}" is known to the model; its {len(examples)} examples alone speak for it'
-    return ClassRows(row, (None if text else alone,))
+    return ClassRows(row, (None if text else alone,), taught=text.taught if text else ())
 
 
 def _text_of(model: Model, item: ClassName) -> ClassRows | None:

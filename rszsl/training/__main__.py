@@ -1,4 +1,4 @@
-"""`python -m rszsl.training RECIPE.toml`: train a model; run it again to go on after an interruption."""
+"""`python -m rszsl.training RECIPE.toml [FOLD]`: train models; run it again to go on after an interruption."""
 
 import sys
 import time
@@ -6,20 +6,22 @@ from pathlib import Path
 
 from rszsl.errors import RszslError
 from rszsl.training.recipe import read_recipe
-from rszsl.training.run import run
+from rszsl.training.run import run, train_only
 
 
 def main(arguments: list[str]) -> int:
-    """Run one recipe; the exit code is 0, 1 for what the user can put right, 2 for wrong usage."""
-    if len(arguments) != 1:
-        print("usage: python -m rszsl.training RECIPE.toml", file=sys.stderr)
+    """Run one recipe, or one fold of it; the exit code is 0, 1 for what the user can put right, 2 for wrong usage."""
+    if len(arguments) not in (1, 2):
+        print("usage: python -m rszsl.training RECIPE.toml [FOLD]", file=sys.stderr)
         return 2
     started = time.monotonic()
+
+    def log(line: str) -> None:
+        print(f"{time.monotonic() - started:6.0f}s {line}", flush=True)
+
     try:
-        folder = run(
-            read_recipe(Path(arguments[0])),
-            lambda line: print(f"{time.monotonic() - started:6.0f}s {line}", flush=True),
-        )
+        recipe = read_recipe(Path(arguments[0]))
+        folder = train_only(recipe, arguments[1], log) if len(arguments) == 2 else run(recipe, log)
     except RszslError as err:
         print(f"error: {err}", file=sys.stderr)
         return 1

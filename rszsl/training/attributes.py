@@ -11,6 +11,7 @@ from rszsl.model.text import unit
 Floats = NDArray[np.float32]
 ATTRIBUTES_SOURCE = Path(__file__).with_name("attributes.toml")
 BACKGROUND_SOURCE = Path(__file__).with_name("background.txt")
+PROMPTS_SOURCE = Path(__file__).with_name("prompts.toml")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

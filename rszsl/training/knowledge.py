@@ -1,43 +1,45 @@
 """Everything that is known before the network trains: parts of the data, the teacher's scores, the text side."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rszsl.model.prompts import read_prompts
 from rszsl.model.text import AttributeText, unit, words_of
 from rszsl.training.attributes import (
     ATTRIBUTES_SOURCE,
+    PROMPTS_SOURCE,
     AttributeScale,
     class_means,
     fit_scale,
     ridge_projection,
 )
 from rszsl.training.data import LabelledImage, list_images
+from rszsl.training.folds import Flags, Fold, Parts, concept_of_images, part_images
 from rszsl.training.recipe import Recipe
-from rszsl.training.split import Split, concept_of_images, draw_split, holdout_mask
-from rszsl.training.teacher import cache_embeddings
+from rszsl.training.teacher import teacher_embeddings
 from rszsl.training.textside import TextSpace, build_text_side, read_places
 from rszsl.zsl.rows.bridge import ImageBridge, fit_bridge
 from rszsl.zsl.rows.vectors import phrase_vectors, read_anchors, read_known
 from rszsl.zsl.rows.vocabulary import Attribute, read_attributes
 
 Floats = NDArray[np.float32]
-Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Knowledge:
-    """What the network is taught from, for N images.
+    """What one network is taught from, for N images.
 
     Attributes:
-        images: in the fixed order of `list_images`.
+        fold: which concepts it is not shown.
+        images: of all sets, in the fixed order of `list_images`.
         concepts: (N,), the concept's name of each image.
-        split: which concepts are seen.
-        train: (N,), images that are trained on.
-        holdout: (N,), images of seen concepts that are not.
+        seen: names of the concepts that it is shown, sorted.
+        parts: what is done with each image.
         embeddings: (N, 512), the teacher's, unit length.
         attributes: the vocabulary, K of them.
         scores: (N, K), the teacher's attribute scores, standardised over the training images.
@@ -46,11 +48,11 @@ class Knowledge:
         text: names to rows; its taught rows belong to the seen concepts, and are text with some image in them.
     """
 
+    fold: Fold
     images: list[LabelledImage]
     concepts: NDArray[np.str_]
-    split: Split
-    train: Flags
-    holdout: Flags
+    seen: tuple[str, ...]
+    parts: Parts
     embeddings: Floats
     attributes: tuple[Attribute, ...]
     scores: Floats
@@ -58,40 +60,41 @@ class Knowledge:
     image_rows: Floats
     text: AttributeText
 
-    def of(self, names: tuple[str, ...]) -> Flags:
-        """Mark the images of some concepts: (N,)."""
-        return np.isin(self.concepts, names)
+    def concept_ids(self, wanted: Flags) -> NDArray[np.int64]:
+        """Numbers of the seen concepts of some images: (n,)."""
+        return np.array([self.seen.index(name) for name in self.concepts[wanted].tolist()])
 
 
-def gather(recipe: Recipe, data: Path, log: Callable[[str], None]) -> Knowledge:
+def gather(recipe: Recipe, fold: Fold, data: Path, log: Callable[[str], None]) -> Knowledge:
     """Build or read back all of it."""
-    sizes = recipe.split
-    split = draw_split(
-        list(recipe.concepts), sizes.everyday, test=sizes.test, validation=sizes.validation, seed=recipe.seed
-    )
-    images = list_images(data, recipe.sets)[: recipe.image_limit]
+    images = list_images(data, recipe.sets)
     concepts = np.array(concept_of_images(images, recipe.concepts))
-    seen = np.isin(concepts, split.seen)
-    holdout = holdout_mask(images, sizes.seen_holdout, recipe.seed) & seen
-    train = seen & ~holdout
-    space = build_text_side(recipe, data, [*split.test, *split.validation], log)
-    embeddings = cache_embeddings(images, recipe.teachers.vision_tower, recipe.teachers.vision_cache, log=log)
+    parts = part_images(fold, images, concepts, recipe.keep_out, recipe.seed)
+    seen = tuple(sorted(set(concepts[parts.train].tolist())))
+    space = build_text_side(recipe, data, held_out_names(recipe) if fold.unseen else (), log)
+    embeddings = teacher_embeddings(images, recipe.teachers.vision_tower, recipe.teachers.vision_cache, log)
     attributes = read_attributes(ATTRIBUTES_SOURCE)
     known = read_known(recipe.teachers.text_vectors)
     vectors = phrase_vectors([a.phrase for a in attributes], known, space.centre, space.encoder)
-    names = phrase_vectors(split.seen, known, space.centre, space.encoder)
-    concept_ids = np.array([split.seen.index(c) if c in split.seen else -1 for c in concepts])
-    bridge = _bridge(recipe, embeddings[train], concept_ids[train], names)
+    names = phrase_vectors(seen, known, space.centre, space.encoder)
+    ids = np.array([seen.index(c) for c in concepts[parts.train].tolist()])
+    bridge = _bridge(recipe, embeddings[parts.train], ids, names)
     raw = bridge(embeddings) @ vectors.T
-    scale = fit_scale(raw[train])
+    scale = fit_scale(raw[parts.train])
     scores = scale(raw)
-    image_rows = class_means(scores[train], concept_ids[train], len(split.seen))
-    text = _text(recipe, split, space, vectors, scale, image_rows)
-    return Knowledge(images, concepts, split, train, holdout, embeddings, attributes, scores, space, image_rows, text)
+    image_rows = class_means(scores[parts.train], ids, len(seen))
+    text = _text(recipe, seen, space, vectors, scale, image_rows)
+    return Knowledge(fold, images, concepts, seen, parts, embeddings, attributes, scores, space, image_rows, text)
+
+
+def held_out_names(recipe: Recipe) -> tuple[str, ...]:
+    """Every name of every concept that any fold does not see: one text side, which knows none of them, serves all."""
+    unseen = sorted(set(chain.from_iterable(fold.unseen for fold in recipe.folds)))
+    return tuple(dict.fromkeys(chain.from_iterable((name, *recipe.aliases.get(name, ())) for name in unseen)))
 
 
 def _bridge(recipe: Recipe, embeddings: Floats, concept_ids: NDArray[np.int64], names: Floats) -> ImageBridge:
-    anchors = read_anchors(recipe.teachers.text_vectors)
+    anchors = read_anchors(recipe.teachers.text_vectors, recipe.teachers.anchors)
     image_mean = embeddings.mean(0)
     means = np.stack([embeddings[concept_ids == c].mean(0) for c in range(len(names))])
     return fit_bridge(
@@ -106,25 +109,29 @@ def _bridge(recipe: Recipe, embeddings: Floats, concept_ids: NDArray[np.int64], 
 
 
 def _text(
-    recipe: Recipe, split: Split, space: TextSpace, vectors: Floats, scale: AttributeScale, image_rows: Floats
+    recipe: Recipe, seen: tuple[str, ...], space: TextSpace, vectors: Floats, scale: AttributeScale, image_rows: Floats
 ) -> AttributeText:
     # The ridge coefficient of an attribute times the spread of its scores: the dot product of an image's standardised
     # scores with this row is then the image's similarity to the name, as far as the attributes can tell.
     projection = ridge_projection(vectors, recipe.alignment.row_penalty) * scale.std[:, None]
-    names = {
-        " ".join(words_of(name)): row
-        for row, concept in enumerate(split.seen)
-        for name in (concept, *recipe.aliases.get(concept, ()))
-    }
     text = AttributeText(
         encoder=space.encoder,
         projection=np.asarray(projection, dtype="float32"),
         mean=np.zeros(len(vectors), "float32"),
-        taught=names,
+        taught=taught_names(seen, recipe.aliases),
         taught_rows=image_rows,
+        prompts=read_prompts(PROMPTS_SOURCE),
     )
-    raw = np.stack([text.projection @ space.encoder.encode(place) for place in read_places()])
-    text = replace(text, mean=raw.mean(0))
+    text = replace(text, mean=np.stack([text.raw_row(place) for place in read_places()]).mean(0))
     # Rows from images alone win over every name that is known by text only; a little of them helps both.
-    by_text = np.stack([text.text_row(name) for name in split.seen])
+    by_text = np.stack([text.text_row(name) for name in seen])
     return replace(text, taught_rows=unit(by_text + recipe.alignment.image_share * image_rows))
+
+
+def taught_names(seen: tuple[str, ...], aliases: Mapping[str, tuple[str, ...]]) -> dict[str, int]:
+    """Number the seen concepts' rows by each of their names, in lower case, as words."""
+    return {
+        " ".join(words_of(name)): row
+        for row, concept in enumerate(seen)
+        for name in (concept, *aliases.get(concept, ()))
+    }

@@ -1,6 +1,6 @@
 """What the network is asked to do; METHOD B.6 (DSVA, arXiv 2402.02094), without its double softmax."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -40,6 +40,16 @@ class Lesson:
     concept: Tensor
     rows: Tensor
 
+    def of(self, images: Tensor) -> "Lesson":
+        """Pick the lesson of some images."""
+        return replace(
+            self, embedding=self.embedding[images], attributes=self.attributes[images], concept=self.concept[images]
+        )
+
+    def to(self, device: torch.device) -> "Lesson":
+        """Bring it to a device."""
+        return Lesson(*(getattr(self, part.name).to(device) for part in fields(self)))
+
 
 def total_loss(out: DsvaOutput, lesson: Lesson, weights: LossWeights) -> Tensor:
     """Add up the terms."""
@@ -72,6 +82,6 @@ def compactness_loss(maps: Tensor) -> Tensor:
     side = maps.shape[-1]
     best = maps.flatten(2).argmax(-1)
     row, col = (best // side)[..., None, None], (best % side)[..., None, None]
-    steps = torch.arange(side)
+    steps = torch.arange(side, device=maps.device)
     distance = (steps[:, None] - row) ** 2 + (steps[None, :] - col) ** 2
     return (torch.sigmoid(maps) * distance).mean()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rszsl.errors import TrainingError
+from rszsl.training.folds import Fold
 from rszsl.training.losses import LossWeights
 
 
@@ -17,19 +18,10 @@ class Teachers:
     vision_tower: Path
     vision_cache: Path
     text_vectors: Path
+    anchors: Path
     sentences: Path
     word_frequencies: Path
     backbone_weights: Path
-
-
-@dataclass(frozen=True, slots=True)
-class SplitRecipe:
-    """How many concepts stay unseen, and which names never do."""
-
-    test: int
-    validation: int
-    seen_holdout: float
-    everyday: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +78,7 @@ class TrainingRecipe:
         trunk_lr: peak learning rate of the trunk's upper part.
         weight_decay: of AdamW.
         cutmix: share of steps whose images are pasted into each other.
+        device: `auto`, `cpu` or `cuda`.
         loss: weights of the loss terms.
     """
 
@@ -97,24 +90,49 @@ class TrainingRecipe:
     trunk_lr: float
     weight_decay: float
     cutmix: float
+    device: str
     loss: LossWeights
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Everything that decides the outcome of a run, beside the data."""
+    """Everything that decides the outcome of a run, beside the data.
+
+    Attributes:
+        path: of the recipe.
+        name: of the model.
+        version: of the model.
+        seed: of all that is drawn.
+        output: the model's folder.
+        record: JSON file of all figures.
+        page: Markdown page with the marks that their table is put between.
+        work: caches and checkpoints.
+        sets: folders of images under the data.
+        captions: folder of captions, of which only phrases are read.
+        teachers: what it is taught by.
+        keep_out: share of the images that nothing learns from, to be measured on.
+        folds: trainings without some concepts, which are measured, and on which the calibrator is fitted.
+        concepts: folders, as `set/Folder`, by concept.
+        aliases: other names of a concept.
+        text: the phrase encoder.
+        alignment: how images meet names.
+        network: the image side.
+        training: its schedule.
+    """
 
     path: Path
     name: str
     version: str
     seed: int
     output: Path
+    record: Path
+    page: Path
     work: Path
     sets: tuple[str, ...]
-    image_limit: int
     captions: str
     teachers: Teachers
-    split: SplitRecipe
+    keep_out: float
+    folds: tuple[Fold, ...]
     concepts: Mapping[str, tuple[str, ...]]
     aliases: Mapping[str, tuple[str, ...]]
     text: TextRecipe
@@ -140,19 +158,20 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def _recipe(path: Path, raw: Mapping[str, Any]) -> Recipe:
-    split = {**raw["split"], "everyday": tuple(raw["split"]["everyday"])}
     return Recipe(
         path=path,
         name=raw["name"],
         version=raw["version"],
         seed=raw["seed"],
         output=Path(raw["output"]),
+        record=Path(raw["record"]),
+        page=Path(raw["page"]),
         work=Path(raw["work"]),
         sets=tuple(raw["data"]["sets"]),
-        image_limit=raw["data"]["image_limit"],
         captions=raw["data"]["captions"],
         teachers=Teachers(**{key: Path(value) for key, value in raw["teachers"].items()}),
-        split=SplitRecipe(**split),
+        keep_out=raw["data"]["keep_out"],
+        folds=tuple(_fold(fold) for fold in raw["fold"]),
         concepts={name: tuple(folders) for name, folders in raw["concepts"].items()},
         aliases={name: tuple(others) for name, others in raw["aliases"].items()},
         text=TextRecipe(**raw["text"]),
@@ -160,3 +179,7 @@ def _recipe(path: Path, raw: Mapping[str, Any]) -> Recipe:
         network=NetworkRecipe(**raw["network"]),
         training=TrainingRecipe(**{**raw["training"], "loss": LossWeights(**raw["training"]["loss"])}),
     )
+
+
+def _fold(raw: Mapping[str, Any]) -> Fold:
+    return Fold(raw["name"], tuple(raw["sets"]), tuple(sorted(raw["unseen"])), raw["asked"])

@@ -1,93 +1,206 @@
-"""The figures of a trained model, as its card states them."""
+"""What the models of a recipe can do, on what they never saw: figures for the card, a record, and a table."""
 
+import json
+import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rszsl.labels.calibrate import Calibrator
-from rszsl.model.text import unit
+from rszsl.model.bundle import DsvaModel
+from rszsl.model.text import AttributeText, unit
+from rszsl.training.card import Constants
 from rszsl.training.decorrelate import symmetric_roots
-from rszsl.training.knowledge import Flags, Knowledge
+from rszsl.training.folds import Flags
+from rszsl.training.knowledge import Knowledge
 from rszsl.training.recipe import Recipe
-from rszsl.zsl.calibrate import make_cases, measure_presence
+from rszsl.training.textside import read_places
+from rszsl.zsl.calibrate import Cases, best_threshold, fit_calibrator, make_cases, measure_presence
+from rszsl.zsl.data.hashes import sha256_of
+from rszsl.zsl.experiments.table import insert_table
 from rszsl.zsl.metrics import class_accuracy
+from rszsl.zsl.rows.bridge import ridge_map
+from rszsl.zsl.rows.vectors import phrase_vectors, read_anchors, read_known
 
 Floats = NDArray[np.float32]
+Figures = dict[str, float]
+AT_ONCE = 40
+"""Names that an image is looked for among, so many of them no concept of the recipe."""
 
 
-def measure_model(
-    recipe: Recipe, known: Knowledge, attributes: Floats, background: Floats, calibrator: Calibrator
-) -> list[dict[str, Any]]:
-    """Measure on test concepts, validation concepts and kept-out images of seen ones.
+@dataclass(frozen=True, slots=True, eq=False)
+class Said:
+    """What a fold's model says of the images that it did not learn from.
+
+    Attributes:
+        known: what it was taught.
+        model: as a user loads it.
+        asked: bool (N,), which images.
+        attributes: float32 (n, K), of those, unit length.
+    """
+
+    known: Knowledge
+    model: DsvaModel
+    asked: Flags
+    attributes: Floats
+
+    def of(self, wanted: Flags) -> Floats:
+        """Attributes of some of the images that were asked; `wanted` is (N,)."""
+        return self.attributes[wanted[self.asked]]
+
+    def cases(self, names: Sequence[str], rows: Floats) -> Cases:
+        """Ask of every image whether it shows each of `names`, by their rows."""
+        truth = self.known.concepts[self.asked]
+        return make_cases(self.attributes, truth, names, rows, self.model.background_rows)
+
+    def unseen_cases(self) -> Cases:
+        """Ask for the unseen concepts by name."""
+        names = self.known.fold.unseen
+        return self.cases(names, np.stack([self.model.text.text_row(name) for name in names]))
+
+
+def measure_fold(recipe: Recipe, said: Said, others: Sequence[Said]) -> Figures:
+    """Measure a fold's model on its unseen concepts.
 
     Args:
         recipe: of the run.
-        known: with the truth.
-        attributes: (N, K), the model's word on every image that is not trained on, unit length.
-        background: (B, K), unit rows.
-        calibrator: fitted on the validation concepts.
+        said: by the fold's model.
+        others: by the other folds' models, on which presence is calibrated.
     """
-    split, text = known.split, known.text
-    test, holdout = known.of(split.test), known.holdout
-    by_text = {name: text.text_row(name) for name in recipe.concepts}
-    best = {name: text.phrase_row(name) for name in recipe.concepts}
-    sets = "+".join(recipe.sets)
+    known, text = said.known, said.model.text
+    unseen, names = known.parts.unseen, known.fold.unseen
+    plain = replace(text, prompts={})
+    by_text = np.stack([text.text_row(name) for name in names])
+    every = sorted({*known.seen, *names})
+    many = [*every, *[p for p in read_places() if p not in text.taught and p not in every]][: max(AT_ONCE, len(every))]
+    rows = np.stack([text.phrase_row(name) for name in many])
+    calibrator = fit_calibrator(*(other.unseen_cases() for other in others))
+    auroc, gap = measure_presence(said.unseen_cases(), calibrator)
+    truth, shown = known.concepts[unseen], said.of(unseen)
+    kept_out = known.parts.kept_out
+    seen_right = class_accuracy(said.of(kept_out) @ rows[: len(every)].T, every, known.concepts[kept_out])
+    unseen_right = class_accuracy(shown @ rows[: len(every)].T, every, truth)
+    return {
+        "classes": len(names),
+        "images": int(unseen.sum()),
+        "chance": 1 / len(names),
+        "teacher, plain prompt, 80 anchors": _prompted(recipe, known, None),
+        "teacher, plain prompt, all anchors": _prompted(recipe, known, recipe.teachers.anchors),
+        "teacher's attributes": _teacher(recipe, known),
+        "model, bare names": class_accuracy(shown @ _rows(plain, names).T, names, truth),
+        "model": class_accuracy(shown @ by_text.T, names, truth),
+        "model, among all concepts: unseen": unseen_right,
+        "model, among all concepts: seen, images kept out": seen_right,
+        f"model, {len(many)} names at once: top 1": _top(shown, rows, many, truth, 1),
+        f"model, {len(many)} names at once: top 5": _top(shown, rows, many, truth, 5),
+        "presence of unseen concepts, AUROC": auroc,
+        "presence of unseen concepts, calibration error": gap,
+    }
 
-    def entry(what: str, value: float, n: int, classes: int) -> dict[str, Any]:
-        return _entry(what, value, n, classes, sets)
 
-    def accuracy(
-        what: str, scores: Floats, wanted: Flags, rows: Mapping[str, Floats], among: Sequence[str]
-    ) -> dict[str, Any]:
-        similarity = scores[wanted] @ np.stack([rows[name] for name in among]).T
-        return entry(what, class_accuracy(similarity, among, known.concepts[wanted]), wanted.sum(), len(among))
+def measure_final(said: Said, constants: Constants) -> Figures:
+    """Measure the final model on images kept out of the concepts that it was taught."""
+    known, text = said.known, said.model.text
+    by_name, best = _rows(text, known.seen), np.stack([text.phrase_row(name) for name in known.seen])
+    truth = known.concepts[said.asked]
+    auroc, gap = measure_presence(said.cases(known.seen, best), constants.taught)
+    return {
+        "classes": len(known.seen),
+        "images": len(truth),
+        "chance": 1 / len(known.seen),
+        "model": class_accuracy(said.attributes @ best.T, known.seen, truth),
+        "model, by name alone": class_accuracy(said.attributes @ by_name.T, known.seen, truth),
+        "presence of taught concepts, AUROC": auroc,
+        "presence of taught concepts, calibration error": gap,
+    }
 
-    every = tuple(recipe.concepts)
-    asked = test | holdout
 
-    def presence(names: Sequence[str]) -> tuple[float, float]:
-        rows = np.stack([best[name] for name in names])
-        cases = make_cases(attributes[asked], known.concepts[asked], names, rows)
-        return measure_presence(cases, background, calibrator)
+def calibrate(final: Said, folds: Sequence[Said]) -> Constants:
+    """Fit names that no image taught on the folds' unseen concepts, and taught ones on images that were kept out."""
+    unseen = [said.unseen_cases() for said in folds]
+    names = final.known.seen
+    rows = np.stack([final.model.text.phrase_row(name) for name in names])
+    calibrator = fit_calibrator(*unseen)
+    return Constants(calibrator, fit_calibrator(final.cases(names, rows)), best_threshold(unseen, calibrator))
 
-    (ranks, gap), (seen_ranks, seen_gap) = presence(split.test), presence(split.seen)
-    space = known.space
-    names = {"what": "held-out names of several words, text retrieval@1", "value": space.retrieval}
+
+def _rows(text: AttributeText, names: Sequence[str]) -> Floats:
+    return np.stack([text.text_row(name) for name in names])
+
+
+def _top(shown: Floats, rows: Floats, names: Sequence[str], truth: NDArray[np.str_], most: int) -> float:
+    """Mean over the true classes of the share of images whose own name is among the `most` nearest."""
+    nearest = np.array(names)[np.argsort(-(shown @ rows.T), axis=1)[:, :most]]
+    found = (nearest == truth[:, None]).any(1)
+    return float(np.mean([found[truth == name].mean() for name in np.unique(truth)]))
+
+
+def _prompted(recipe: Recipe, known: Knowledge, anchors: Path | None) -> float:
+    """What the teacher reaches with bare names and nothing learnt but the way between the two text spaces."""
+    fold, unseen = known.fold, known.parts.unseen
+    table, bridge = read_known(recipe.teachers.text_vectors), read_anchors(recipe.teachers.text_vectors, anchors)
+    vectors = phrase_vectors(fold.unseen, table, known.space.centre, known.space.encoder)
+    prompts = unit(vectors @ ridge_map(bridge.b32, bridge.b16, recipe.alignment.ridge))
+    images = unit(known.embeddings[unseen] - known.embeddings[known.parts.train].mean(0))
+    return class_accuracy(images @ prompts.T, fold.unseen, known.concepts[unseen])
+
+
+def _teacher(recipe: Recipe, known: Knowledge) -> float:
+    """What the teacher's own attribute scores reach: the most that the model could have learnt."""
+    unseen, names = known.parts.unseen, known.fold.unseen
+    learnt = known.scores[known.parts.train]
+    inverse, root = symmetric_roots(learnt, recipe.alignment.shrinkage)
+    scores = unit((known.scores[unseen] - learnt.mean(0)) @ inverse)
+    return class_accuracy(scores @ unit(_rows(known.text, names) @ root).T, names, known.concepts[unseen])
+
+
+def accuracy_entries(recipe: Recipe, figures: Mapping[str, Figures]) -> list[dict[str, Any]]:
+    """Give the figures as a card lists them."""
     return [
-        accuracy("unseen concepts among themselves, by name", attributes, test, by_text, split.test),
-        accuracy("unseen concepts among all concepts", attributes, test, best, every),
-        accuracy("seen concepts among all concepts, images kept out", attributes, holdout, best, every),
-        accuracy("seen concepts among themselves, images kept out", attributes, holdout, best, split.seen),
-        accuracy("seen concepts among themselves by name alone", attributes, holdout, by_text, split.seen),
-        accuracy(
-            "validation concepts among themselves, by name (constants were chosen on them)",
-            attributes, known.of(split.validation), by_text, split.validation,
-        ),
-        entry("presence of unseen concepts, mean AUROC", ranks, asked.sum(), len(split.test)),
-        entry("presence of unseen concepts, calibration error at one in five", gap, asked.sum(), len(split.test)),
-        entry("presence of seen concepts, mean AUROC", seen_ranks, asked.sum(), len(split.seen)),
-        entry("presence of seen concepts, calibration error at one in five", seen_gap, asked.sum(), len(split.seen)),
-        {**names, "n": space.retrieval_names, "classes": space.retrieval_names, "data": "CLIP text vectors of names"},
-    ]  # fmt: skip
+        {
+            "what": f"{fold}: {what}",
+            "value": round(value, 4),
+            "n": int(found["images"]),
+            "classes": int(found["classes"]),
+            "data": "+".join(recipe.sets),
+        }
+        for fold, found in figures.items()
+        for what, value in found.items()
+        if what not in ("classes", "images")
+    ]
 
 
-def measure_teacher(recipe: Recipe, known: Knowledge) -> dict[str, Any]:
-    """Measure what the teacher's own scores reach on the test concepts: the most that the model could have learnt.
+def write_report(recipe: Recipe, figures: Mapping[str, Figures]) -> None:
+    """Write the record of all figures, and their table between the marks of the page.
 
-    Args:
-        recipe: of the run.
-        known: with the text side as it was before the network's decorrelation; the teacher has its own.
+    Raises:
+        TrainingError: where the page lacks the marks.
     """
-    names, wanted = known.split.test, known.of(known.split.test)
-    inverse, root = symmetric_roots(known.scores[known.train], recipe.alignment.shrinkage)
-    scores = unit((known.scores - known.scores[known.train].mean(0)) @ inverse)
-    rows = unit(np.stack([known.text.text_row(name) for name in names]) @ root)
-    value = class_accuracy(scores[wanted] @ rows.T, names, known.concepts[wanted])
-    what = "the teacher: unseen concepts among themselves, by name"
-    return _entry(what, value, wanted.sum(), len(names), "+".join(recipe.sets))
+    git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+    record = {
+        "command": f"python -m rszsl.training {recipe.path.as_posix()}",
+        "git_revision": git or None,
+        "seed": recipe.seed,
+        "recipe_sha256": sha256_of(recipe.path),
+        "figures": {name: {what: round(value, 4) for what, value in found.items()} for name, found in figures.items()},
+    }
+    recipe.record.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    insert_table(recipe.page, "bundled", _table(figures))
 
 
-def _entry(what: str, value: float, n: int, classes: int, data: str) -> dict[str, Any]:
-    return {"what": what, "value": float(value), "n": int(n), "classes": classes, "data": data}
+def _table(figures: Mapping[str, Figures]) -> str:
+    """One column a fold, one line a figure, in per cent."""
+    lines = list(dict.fromkeys(what for found in figures.values() for what in found))
+    head = f"| | {' | '.join(figures)} |\n| --- | {' | '.join('---:' for _ in figures)} |\n"
+    return head + "".join(
+        f"| {what} | {' | '.join(_cell(found, what) for found in figures.values())} |\n" for what in lines
+    )
+
+
+def _cell(found: Figures, what: str) -> str:
+    if what not in found:
+        return ""
+    return str(int(found[what])) if what in ("classes", "images") else f"{100 * found[what]:.1f}"

@@ -1,91 +1,141 @@
-"""One training run from recipe to model folder: gather, train, write, calibrate, measure."""
+"""From recipe to model folder: a model for each fold, measured; then the one that is shipped, calibrated on theirs."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from rszsl.errors import TrainingError
 from rszsl.labels.calibrate import Calibrator
-from rszsl.model.bundle import Model
+from rszsl.model.bundle import DsvaModel, Model
+from rszsl.model.card import CARD_FILE
 from rszsl.model.checkpoint import load_model
+from rszsl.model.device import parse_device
 from rszsl.model.dsva import Dsva
 from rszsl.model.mlm import write_mlm
 from rszsl.training.card import calibrator_table, full_card
 from rszsl.training.data import LabelledImage
 from rszsl.training.decorrelate import decorrelate
 from rszsl.training.export import base_card, write_card, write_files
-from rszsl.training.knowledge import Flags, Knowledge, gather
-from rszsl.training.prepare import build_features, build_network, build_training_set, rest_features
+from rszsl.training.folds import Fold
+from rszsl.training.knowledge import Knowledge, gather
+from rszsl.training.prepare import build_features, build_lesson, build_network
 from rszsl.training.recipe import Recipe
-from rszsl.training.report import measure_model, measure_teacher
-from rszsl.training.train import joint_scores, predict, train_network
+from rszsl.training.report import Said, accuracy_entries, calibrate, measure_final, measure_fold, write_report
+from rszsl.training.train import TrainingSet, joint_scores, train_network
 from rszsl.training.trunk import plain_view, read_square
-from rszsl.zsl.calibrate import Cases, best_threshold, fit_calibrator, make_cases
 from rszsl.zsl.data.folders import data_root
 from rszsl.zsl.metrics import class_accuracy
 
 Floats = NDArray[np.float32]
 Log = Callable[[str], None]
+FINAL = "final"
 WATCH_EVERY = 3
-"""One in so many images is looked at after an epoch; the log shows the way, the card has the figures."""
+"""One in so many images is looked at after an epoch; the log shows the way, the record has the figures."""
 UNFITTED = Calibrator(bias=0.0, weight_similarity=1.0, weight_margin=0.0, background_max_cosine=0.6)
-"""Stands in a card between the writing of the weights and the fit on what the written model says."""
+"""Stands in a card between the writing of the weights and the fit on what the written models say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one fold's model and what it said are kept."""
+
+    model: Path
+    work: Path
+
+
+def train_only(recipe: Recipe, name: str, log: Log) -> Path:
+    """Train one fold, or the final model, and nothing else, so that several can be trained side by side.
+
+    Raises:
+        TrainingError: where there is no such fold, or data or recipe cannot be trained on.
+    """
+    folds = {fold.name: fold for fold in (*recipe.folds, _final(recipe))}
+    if name not in folds:
+        raise TrainingError(f"{recipe.path} has no fold {name!r}; it has {', '.join(folds)}")
+    _told(recipe, folds[name], data_root(), log)
+    return recipe.work / name
+
+
+def _final(recipe: Recipe) -> Fold:
+    return Fold(FINAL, recipe.sets, ())
 
 
 def run(recipe: Recipe, log: Log) -> Path:
-    """Train the model of a recipe; returns its folder. What an earlier run finished is not done again.
+    """Train and measure the models of all folds, and the final one; what an earlier run finished is not done again.
 
     Raises:
         TrainingError: where data or recipe cannot be trained on.
     """
     data = data_root()
-    known = gather(recipe, data, log)
-    net = build_network(recipe, len(known.attributes), known.embeddings.shape[1])
-    features = build_features(recipe, known, net, log)
-    watched = known.holdout | known.of(known.split.validation)
-    watched &= np.arange(len(watched)) % WATCH_EVERY == 0
-    shown = rest_features(known, features, watched)
-
-    def measure(trained: Dsva) -> str:
-        return _progress(predict(trained, shown), known, watched)
-
-    lessons = build_training_set(known, features)
-    train_network(net, lessons, recipe.training, recipe.work / recipe.name, seed=recipe.seed, measure=measure, log=log)
-    scores = joint_scores(net, features.train[:, 0])
-    teacher = measure_teacher(recipe, known)
-    known = replace(known, text=decorrelate(net, known.text, scores, recipe.alignment.shrinkage))
-    write_files(recipe.output, net, known)
-    finish(recipe, known, data, teacher, log)
+    told = [_told(recipe, fold, data, log) for fold in recipe.folds]
+    figures = {s.known.fold.name: measure_fold(recipe, s, [t for t in told if t is not s]) for s in told}
+    for name, measured in figures.items():
+        log(f"{name}: {measured}")
+    final = _told(recipe, _final(recipe), data, log)
+    constants = calibrate(final, told)
+    figures[FINAL] = measure_final(final, constants)
+    log(f"{FINAL}: {figures[FINAL]}")
+    card = base_card(recipe, recipe.output)
+    entries = accuracy_entries(recipe, figures)
+    write_card(recipe.output, full_card(card, recipe, final.known, data, constants, entries))
+    write_mlm(recipe.output)
+    write_report(recipe, figures)
     return recipe.output
 
 
-def finish(recipe: Recipe, known: Knowledge, data: Path, teacher: dict[str, Any], log: Log) -> None:
-    """Calibrate and measure the written files, as a user loads them, and write the card."""
-    card = base_card(recipe, recipe.output)
-    write_card(recipe.output, {**card, "calibrator": calibrator_table(UNFITTED, 0.5)})
-    model = load_model(str(recipe.output), device="cpu")
-    others = np.flatnonzero(~known.train)
-    attributes = np.zeros(known.scores.shape, "float32")
-    attributes[others] = encode_images(model, [known.images[i] for i in others])
-    cases = presence_cases(known, attributes, known.split.validation)
-    calibrator = fit_calibrator(cases, model.background_rows)
-    threshold = best_threshold(cases, model.background_rows, calibrator)
-    log(f"calibrator: {calibrator}, threshold {threshold}")
-    accuracy = [*measure_model(recipe, known, attributes, model.background_rows, calibrator), teacher]
-    for entry in accuracy:
-        log(f"{entry['what']}: {entry['value']:.3f} (n {entry['n']})")
-    write_card(recipe.output, full_card(card, recipe, known, data, calibrator, threshold, accuracy))
-    write_mlm(recipe.output)
+def _told(recipe: Recipe, fold: Fold, data: Path, log: Log) -> Said:
+    """Train a fold's model, or load it, and hear what it says of the images that it did not learn from."""
+    log(f"fold {fold.name}: {len(fold.unseen)} concepts unseen")
+    known = gather(recipe, fold, data, log)
+    work = recipe.work / fold.name
+    place = Place(recipe.output if fold.name == FINAL else work / "model", work)
+    done = place.work / "trained"
+    if not (done.exists() and (place.model / CARD_FILE).exists()):
+        net = _train(recipe, known, place, log)
+        text = decorrelate(net, known.text, _joint(recipe, known, net, log), recipe.alignment.shrinkage)
+        write_files(place.model, net, replace(known, text=text))
+        write_card(place.model, {**base_card(recipe, place.model), "calibrator": calibrator_table(UNFITTED, None, 0.5)})
+        done.touch()
+    model = load_model(str(place.model), device="cpu")
+    assert isinstance(model, DsvaModel)
+    asked = known.parts.kept_out | known.parts.unseen
+    return Said(known, model, asked, _encoded(model, [i for i, a in zip(known.images, asked, strict=True) if a], work))
 
 
-def presence_cases(known: Knowledge, attributes: Floats, names: tuple[str, ...]) -> Cases:
-    """Ask of the images of `names`, and of those kept out of the seen concepts, whether they show each name."""
-    asked = known.of(names) | known.holdout
-    rows = np.stack([known.text.text_row(name) for name in names])
-    return make_cases(attributes[asked], known.concepts[asked], names, rows)
+def _train(recipe: Recipe, known: Knowledge, place: Place, log: Log) -> Dsva:
+    net = build_network(recipe, len(known.attributes), known.embeddings.shape[1])
+    features = build_features(recipe, known, log)
+    kept_out = np.flatnonzero(known.parts.kept_out)[::WATCH_EVERY]
+
+    def measure(trained: Dsva) -> str:
+        scores = joint_scores(trained, features, torch.from_numpy(kept_out))
+        right = class_accuracy(scores @ known.text.taught_rows.T, known.seen, known.concepts[kept_out])
+        return f"kept-out images of seen concepts {right:.3f}"
+
+    examples = TrainingSet(features, torch.from_numpy(np.flatnonzero(known.parts.train)), build_lesson(known))
+    train_network(
+        net, examples, recipe.training, place.work,
+        seed=recipe.seed, device=parse_device(recipe.training.device), measure=measure, log=log,
+    )  # fmt: skip
+    return net
+
+
+def _joint(recipe: Recipe, known: Knowledge, net: Dsva, log: Log) -> Floats:
+    features = build_features(recipe, known, log)
+    return joint_scores(net, features, torch.from_numpy(np.flatnonzero(known.parts.train)))
+
+
+def _encoded(model: Model, images: list[LabelledImage], work: Path) -> Floats:
+    """Encode images as the user's tiles are, or read what was kept: attributes float32 (N, K), unit length."""
+    file = work / f"said-{model.card.sha256[:16]}-{len(images)}.npy"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.save(file, encode_images(model, images))
+    return np.asarray(np.load(file), dtype="float32")
 
 
 def encode_images(model: Model, images: list[LabelledImage], batch_size: int = 32) -> Floats:
@@ -95,15 +145,3 @@ def encode_images(model: Model, images: list[LabelledImage], batch_size: int = 3
         views = [plain_view(read_square(i.path), model.card.input_px) for i in images[start : start + batch_size]]
         parts.append(model.encode(np.stack([view.numpy() for view in views])).attributes)
     return np.concatenate(parts)
-
-
-def _progress(attributes: Floats, known: Knowledge, watched: Flags) -> str:
-    """Say how well it goes on validation concepts, by text, and on kept-out images of seen ones, by taught rows."""
-    truth, text, split = known.concepts[watched], known.text, known.split
-    unseen = np.isin(truth, split.validation)
-    by_text = np.stack([text.text_row(name) for name in split.validation])
-    both = np.concatenate([by_text, text.taught_rows])
-    among = class_accuracy(attributes[unseen] @ by_text.T, split.validation, truth[unseen])
-    within = class_accuracy(attributes[unseen] @ both.T, split.validation + split.seen, truth[unseen])
-    seen = class_accuracy(attributes[~unseen] @ text.taught_rows.T, split.seen, truth[~unseen])
-    return f"validation {among:.3f}, beside seen {within:.3f}, seen {seen:.3f}"

@@ -1,6 +1,6 @@
 """Build the text side of a model: gather phrases, distil targets, train, measure; cached on disk."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -50,16 +50,16 @@ def read_places() -> list[str]:
     return PLACES_FILE.read_text(encoding="utf-8").splitlines()
 
 
-def build_text_side(recipe: Recipe, data: Path, held_out: list[str], log: Callable[[str], None]) -> TextSpace:
+def build_text_side(recipe: Recipe, data: Path, held_out: Sequence[str], log: Callable[[str], None]) -> TextSpace:
     """Train the text side, or read it back where it was trained before.
 
     Args:
         recipe: what to train, on what.
         data: the folder of the data, for its captions.
-        held_out: names of the unseen concepts: no phrase that contains one is learnt from.
+        held_out: names of unseen concepts: no phrase that contains one is learnt from.
         log: takes one line at a time.
     """
-    file = recipe.work / "text.npz"
+    file = recipe.work / ("text-without.npz" if held_out else "text.npz")
     if file.exists():
         return _read(file)
     known = read_known(recipe.teachers.text_vectors)
@@ -85,7 +85,7 @@ def build_text_side(recipe: Recipe, data: Path, held_out: list[str], log: Callab
 
 
 def _targets(
-    recipe: Recipe, data: Path, held_out: list[str], known: KnownPhrases, centred: Floats, kept_out: list[int],
+    recipe: Recipe, data: Path, held_out: Sequence[str], known: KnownPhrases, centred: Floats, kept_out: list[int],
     log: Callable[[str], None],
 ) -> tuple[PhraseTargets, list[str]]:  # fmt: skip
     out = set(kept_out)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rszsl.model.backbone import trunk_of
+from rszsl.model.backbone import tokens_of, trunk_of
 from rszsl.model.dsva import Dsva, DsvaOutput
 from rszsl.training.files import save_torch
 from rszsl.training.losses import Lesson, total_loss
@@ -24,9 +24,16 @@ WARMUP_STEPS = 100
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingSet:
-    """N images to learn from, with V views of each: features float16 (N, V, C, G, G) of the lower trunk."""
+    """N images to learn from, with V views of each.
+
+    Attributes:
+        features: float16 (M, V, C, G, G), of the lower trunk, of M images.
+        rows: int64 (N,), which of them are learnt from.
+        lesson: of these N.
+    """
 
     features: Tensor
+    rows: Tensor
     lesson: Lesson
 
 
@@ -37,13 +44,26 @@ def train_network(
     folder: Path,
     *,
     seed: int,
+    device: torch.device,
     measure: Callable[[Dsva], str],
     log: Callable[[str], None],
 ) -> None:
-    """Train `net` in place; `folder` takes its checkpoints, `measure` says how well it does after an epoch."""
-    net.to(memory_format=torch.channels_last)
+    """Train `net` in place, and bring it back to the CPU.
+
+    Args:
+        net: to be trained.
+        data: what from.
+        recipe: how.
+        folder: takes its checkpoints.
+        seed: of order, views and mixtures.
+        device: to train on.
+        measure: says how well it does after an epoch.
+        log: takes one line at a time.
+    """
+    net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    data = replace(data, lesson=data.lesson.to(device))
     optimizer = build_optimizer(net, recipe)
-    batches = len(data.features) // recipe.batch_size
+    batches = len(data.rows) // recipe.batch_size
     schedule = build_schedule(optimizer, recipe, batches)
     file = folder / "network.pt"
     first = _resume(file, net, optimizer, schedule)
@@ -56,7 +76,7 @@ def train_network(
         state = {"epoch": epoch + 1, "net": net.state_dict(), "optimizer": optimizer.state_dict()}
         save_torch(file, {**state, "schedule": schedule.state_dict()})
         log(f"epoch {epoch + 1} of {recipe.epochs}: loss {loss:.4f}, {rate:.0f} images/s; {measure(net)}")
-    net.eval()
+    net.to("cpu").eval()
 
 
 def build_optimizer(net: Dsva, recipe: TrainingRecipe) -> torch.optim.AdamW:
@@ -99,12 +119,13 @@ def train_epoch(
     # Batch norm keeps ImageNet's statistics: batches are small, and results must not depend on them.
     net.train()
     trunk_of(net.backbone).eval()
-    count, views = data.features.shape[:2]
+    device, views = data.lesson.rows.device, data.features.shape[1]
+    count = len(data.rows)
     order, total = torch.randperm(count), 0.0
     batches = count // recipe.batch_size
-    for rows in order[: batches * recipe.batch_size].view(batches, recipe.batch_size):
-        shown = data.features[rows, torch.randint(views, (len(rows),))]
-        lesson = _lesson_of(data.lesson, rows)
+    for images in order[: batches * recipe.batch_size].view(batches, recipe.batch_size):
+        shown = data.features[data.rows[images], torch.randint(views, (len(images),))].to(device)
+        lesson = data.lesson.of(images.to(device))
         if torch.rand(()) < recipe.cutmix:
             shown, lesson = cutmix(shown, lesson)
         loss = total_loss(run_network(net, shown), lesson, recipe.loss)
@@ -140,36 +161,29 @@ def cutmix(features: Tensor, lesson: Lesson) -> tuple[Tensor, Lesson]:
 
 
 def run_network(net: Dsva, features: Tensor) -> DsvaOutput:
-    """Run everything after the lower trunk on its features (N, C, G, G), float16 or float32."""
-    upper = run_upper(trunk_of(net.backbone), features.float().contiguous(memory_format=torch.channels_last))
-    return net.from_features(upper)
+    """Run everything after the lower trunk on its features (N, C, G, G): the backbone in bf16, the heads in fp32."""
+    with torch.autocast(features.device.type, torch.bfloat16):
+        upper = run_upper(trunk_of(net.backbone), features.float().contiguous(memory_format=torch.channels_last))
+        tokens = tokens_of(net.backbone, upper)
+    return net.from_tokens(tokens.float())
 
 
-def predict(net: Dsva, features: Tensor, batch_size: int = 128) -> Floats:
-    """Predict attributes (N, K), unit length, for N feature maps of the lower trunk."""
-    return _predict(net, features, batch_size, lambda out: out.attributes)
+def joint_scores(net: Dsva, features: Tensor, rows: Tensor, batch_size: int = 128) -> Floats:
+    """Predict both heads' mean (N, K), as it was trained, for the plain views of some images.
 
-
-def joint_scores(net: Dsva, features: Tensor, batch_size: int = 128) -> Floats:
-    """Predict both heads' mean (N, K), as it was trained, for N feature maps of the lower trunk."""
-    return _predict(net, features, batch_size, lambda out: (out.global_scores + out.local_scores) / 2)
-
-
-def _predict(net: Dsva, features: Tensor, batch_size: int, pick: Callable[[DsvaOutput], Tensor]) -> Floats:
+    Args:
+        net: on any device.
+        features: (M, V, C, G, G).
+        rows: int64 (N,), which of the M images.
+        batch_size: images at once.
+    """
     net.eval()
+    parts, device = [], net.score_mean.device
     with torch.inference_mode():
-        starts = range(0, len(features), batch_size)
-        parts = [pick(run_network(net, features[start : start + batch_size])) for start in starts]
+        for part in torch.split(rows, batch_size):
+            out = run_network(net, features[part, 0].to(device))
+            parts.append(((out.global_scores + out.local_scores) / 2).cpu())
     return np.asarray(torch.cat(parts).numpy(), dtype="float32")
-
-
-def _lesson_of(lesson: Lesson, rows: Tensor) -> Lesson:
-    return replace(
-        lesson,
-        embedding=lesson.embedding[rows],
-        attributes=lesson.attributes[rows],
-        concept=lesson.concept[rows],
-    )
 
 
 def _resume(file: Path, net: Dsva, optimizer: torch.optim.Optimizer, schedule: Any) -> int:

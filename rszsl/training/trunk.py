@@ -4,42 +4,48 @@ The lower part costs most of the time and changes least, so its output is comput
 every image and kept; training then starts from there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from rszsl.errors import TrainingError
+from rszsl.model.backbone import fold_batch_norms
 from rszsl.training.data import LabelledImage
 from rszsl.zsl.runs.weights import TRUNK_MEAN, TRUNK_STD
 
 LOWER_BLOCKS = 4
-"""Stages of the trunk that stay fixed; after them the map has 80 channels at a stride of 16 px."""
-MIN_CROP_AREA = 0.45
-JITTER = 0.2
-"""Largest change of brightness and contrast of a view, as a factor."""
+"""Stages of the trunk that stay fixed; after them the map has `LOWER_CHANNELS` at a stride of `LOWER_STRIDE_PX`."""
+LOWER_STRIDE_PX, LOWER_CHANNELS = 16, 80
+MIN_CROP_AREA = 0.3
+LIGHT_JITTER, COLOUR_JITTER = 0.25, 0.2
+"""Largest change of brightness and contrast, and of colour, of a view, as a factor."""
+STEP, LOG_EVERY = 16, 1600
+"""Images at once, and between two lines of the log."""
 
 
 def run_lower(trunk: nn.Module, pixels: Tensor) -> Tensor:
     """Run the fixed part: normalised pixels (N, 3, P, P) -> (N, 80, P / 16, P / 16)."""
     x: Tensor = trunk.bn1(trunk.conv_stem(pixels))  # type: ignore[operator]
-    for stage in list(trunk.blocks)[:LOWER_BLOCKS]:  # type: ignore[arg-type]
+    for stage in list(trunk.blocks)[:LOWER_BLOCKS]:
         x = stage(x)
     return x
 
 
 def run_upper(trunk: nn.Module, features: Tensor) -> Tensor:
     """Run the part that learns: (N, 80, P / 16, P / 16) -> (N, 320, P / 32, P / 32)."""
-    for stage in list(trunk.blocks)[LOWER_BLOCKS:]:  # type: ignore[arg-type]
+    for stage in list(trunk.blocks)[LOWER_BLOCKS:]:
         features = stage(features)
     return features
 
 
 def upper_parameters(trunk: nn.Module) -> list[nn.Parameter]:
     """List the parameters that learn."""
-    return [p for stage in list(trunk.blocks)[LOWER_BLOCKS:] for p in stage.parameters()]  # type: ignore[arg-type]
+    return [p for stage in list(trunk.blocks)[LOWER_BLOCKS:] for p in stage.parameters()]
 
 
 def read_square(path: Path) -> Image.Image:
@@ -57,17 +63,20 @@ def plain_view(image: Image.Image, side_px: int) -> Tensor:
 
 
 def random_view(image: Image.Image, side_px: int, rng: np.random.Generator) -> Tensor:
-    """Show a random square part, turned, mirrored, lighter or darker: float32 (3, side_px, side_px) in 0..1."""
-    part = max(8, round(image.width * float(np.sqrt(rng.uniform(MIN_CROP_AREA, 1)))))
-    left, top = rng.integers(0, image.width - part + 1, size=2).tolist()
-    box = (left, top, left + part, top + part)
+    """Show a random square part, turned, mirrored, lighter or paler: float32 (3, side_px, side_px) in 0..1."""
+    part = float(np.sqrt(rng.uniform(MIN_CROP_AREA, 1)))
+    left, top = rng.uniform(0, 1 - part, 2).tolist()
+    box = tuple(edge * image.width for edge in (left, top, left + part, top + part))
     pixels = _pixels(image.resize((side_px, side_px), Image.Resampling.BICUBIC, box=box))
     pixels = torch.rot90(pixels, int(rng.integers(4)), (1, 2))
     if rng.random() < 0.5:
         pixels = pixels.flip(2)
-    gain, lift = rng.uniform(1 - JITTER, 1 + JITTER, size=2)
+    gain, lift = rng.uniform(1 - LIGHT_JITTER, 1 + LIGHT_JITTER, 2).tolist()
+    colour = float(rng.uniform(1 - COLOUR_JITTER, 1 + COLOUR_JITTER))
     middle = pixels.mean()
-    changed: Tensor = ((pixels - middle) * float(gain) + middle) * float(lift)
+    pixels = ((pixels - middle) * gain + middle) * lift
+    grey = pixels.mean(0, keepdim=True)
+    changed: Tensor = grey + (pixels - grey) * colour
     return changed.clamp(0, 1)
 
 
@@ -75,25 +84,55 @@ def _pixels(image: Image.Image) -> Tensor:
     return torch.from_numpy(np.asarray(image, dtype="float32") / 255).permute(2, 0, 1)
 
 
-def cache_features(images: Sequence[LabelledImage], trunk: nn.Module, side_px: int, views: int, seed: int) -> Tensor:
-    """Run the lower trunk over views of each image; the first shows the whole image as it is.
+def cache_features(
+    images: Sequence[LabelledImage], trunk: nn.Module, side_px: int, views: int, seed: int, file: Path,
+    log: Callable[[str], None],
+) -> Tensor:  # fmt: skip
+    """Run the lower trunk over views of each image, or open what was kept; the first view shows the image as it is.
+
+    Args:
+        images: N of them; their order and number must be those of the file where there is one.
+        trunk: with the weights that stay fixed; it is changed.
+        side_px: of a view.
+        views: how many, V.
+        seed: of the random ones; those of an image do not depend on the other images.
+        file: `.npy`, to keep them in.
+        log: takes one line at a time.
 
     Returns:
-        float16 (N, views, 80, side_px / 16, side_px / 16).
+        float16 (N, V, 80, side_px / 16, side_px / 16), memory-mapped.
     """
-    rng = np.random.default_rng(seed)
+    grid = side_px // LOWER_STRIDE_PX
+    shape = (len(images), views, LOWER_CHANNELS, grid, grid)
+    if not file.exists():
+        trunk = trunk.eval().to(memory_format=torch.channels_last)
+        fold_batch_norms(trunk)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_suffix(".tmp.npy")
+        out = np.lib.format.open_memmap(temporary, "w+", "float16", shape)
+        for start in range(0, len(images), STEP):
+            part = images[start : start + STEP]
+            out[start : start + STEP] = _lower_of(part, start, trunk, side_px, views, seed)
+            if start % LOG_EVERY == 0:
+                log(f"features: {start} of {len(images)} images")
+        out.flush()
+        temporary.replace(file)
+    kept = np.load(file, mmap_mode="c")
+    if kept.shape != shape:
+        raise TrainingError(f"{file} holds {kept.shape} features, the recipe wants {shape}; delete it")
+    return torch.from_numpy(kept)
+
+
+def _lower_of(
+    images: Sequence[LabelledImage], first: int, trunk: nn.Module, side_px: int, views: int, seed: int
+) -> NDArray[np.float16]:
+    shown = []
+    for number, image in enumerate(images, first):
+        square = read_square(image.path)
+        shown.append(plain_view(square, side_px))
+        shown += [random_view(square, side_px, np.random.default_rng([seed, number, v])) for v in range(1, views)]
     mean, std = torch.tensor(TRUNK_MEAN)[:, None, None], torch.tensor(TRUNK_STD)[:, None, None]
-    trunk = trunk.eval().to(memory_format=torch.channels_last)
-    out: list[Tensor] = []
-    for start in range(0, len(images), 16):
-        squares = [read_square(image.path) for image in images[start : start + 16]]
-        shown = [
-            plain_view(square, side_px) if view == 0 else random_view(square, side_px, rng)
-            for square in squares
-            for view in range(views)
-        ]
-        pixels = ((torch.stack(shown) - mean) / std).contiguous(memory_format=torch.channels_last)
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-            features = run_lower(trunk, pixels)
-        out.append(features.to(torch.float16).contiguous().view(len(squares), views, *features.shape[1:]))
-    return torch.cat(out)
+    pixels = ((torch.stack(shown) - mean) / std).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        features = run_lower(trunk, pixels)
+    return features.to(torch.float16).contiguous().view(len(images), views, *features.shape[1:]).numpy()

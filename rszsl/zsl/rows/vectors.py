@@ -54,17 +54,44 @@ def read_known(path: Path) -> KnownPhrases:
     return KnownPhrases(tuple(rows), (means / np.linalg.norm(means, axis=1, keepdims=True)).astype("float32"))
 
 
-def read_anchors(path: Path) -> Anchors:
+def read_anchors(path: Path, more: Path | None = None) -> Anchors:
     """Read the names known in both text spaces.
+
+    Args:
+        path: the table of real text vectors; its 80 names of COCO are known in both.
+        more: arrays `names` and `b16`, as `rszsl.training.anchors` writes them, to take in place of COCO's; those of
+            its names that the table does not know are left out.
+
+    Raises:
+        TrainingError: where a file holds no such table.
+    """
+    known = read_known(path)
+    row_of = {name: row for row, name in enumerate(known.names)}
+    table = read_coco(path) if more is None else _read_more(more)
+    names = tuple(name for name in table if " ".join(words_of(name)) in row_of)
+    b16 = np.stack([table[name] for name in names])
+    b32 = known.vectors[[row_of[" ".join(words_of(name))] for name in names]]
+    return Anchors(names, unit(b16 - b16.mean(0)), unit(b32 - b32.mean(0)))
+
+
+def read_coco(path: Path) -> dict[str, Floats]:
+    """Read the vectors of COCO's 80 names in the ViT-B/16 text space, each float32 (512,), unit length.
 
     Raises:
         TrainingError: where the file holds no such table.
     """
     kept = _arrays(path, "names", "b32_ensemble", "coco", "coco_b16")
-    row_of = {name: row for row, name in enumerate(kept["names"].tolist())}
-    names = tuple(kept["coco"].tolist())
-    b16, b32 = kept["coco_b16"], kept["b32_ensemble"][[row_of[name] for name in names]]
-    return Anchors(names, unit(b16 - b16.mean(0)), unit(b32 - b32.mean(0)))
+    return dict(zip(kept["coco"].tolist(), unit(kept["coco_b16"].astype("float32")), strict=True))
+
+
+def _read_more(path: Path) -> dict[str, Floats]:
+    try:
+        with np.load(path) as kept:
+            return dict(zip(kept["names"].tolist(), kept["b16"].astype("float32"), strict=True))
+    except (OSError, ValueError, KeyError) as err:
+        raise TrainingError(
+            f"{path} is no table of anchors ({err}); make it with python -m rszsl.training.anchors"
+        ) from err
 
 
 def phrase_vectors(phrases: Sequence[str], known: KnownPhrases, centre: Floats, encoder: PhraseEncoder) -> Floats:

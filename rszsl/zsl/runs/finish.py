@@ -129,9 +129,9 @@ def _calibrate(training: Training, scores: dict[str, Floats], rows: Floats) -> t
     names = m.classes.validation
     attributes = np.concatenate([scores["validation"], scores["dev"]])
     truth = np.array(m.images.labels)[np.concatenate([m.parts.validation, m.parts.dev])]
-    cases = make_cases(attributes, truth, names, rows[m.rows_of(names)])
-    calibrator = fit_calibrator(cases, rows)
-    return calibrator, best_threshold(cases, rows, calibrator)
+    cases = make_cases(attributes, truth, names, rows[m.rows_of(names)], rows)
+    calibrator = fit_calibrator(cases)
+    return calibrator, best_threshold([cases], calibrator)
 
 
 def _card(training: Training, calibrator: Calibrator, threshold: float, result: dict[str, Any]) -> dict[str, Any]:
