@@ -31,21 +31,21 @@ STEP, LOG_EVERY = 16, 1600
 def run_lower(trunk: nn.Module, pixels: Tensor) -> Tensor:
     """Run the fixed part: normalised pixels (N, 3, P, P) -> (N, 80, P / 16, P / 16)."""
     x: Tensor = trunk.bn1(trunk.conv_stem(pixels))  # type: ignore[operator]
-    for stage in list(trunk.blocks)[:LOWER_BLOCKS]:
+    for stage in list(trunk.blocks)[:LOWER_BLOCKS]:  # type: ignore[arg-type]
         x = stage(x)
     return x
 
 
 def run_upper(trunk: nn.Module, features: Tensor) -> Tensor:
     """Run the part that learns: (N, 80, P / 16, P / 16) -> (N, 320, P / 32, P / 32)."""
-    for stage in list(trunk.blocks)[LOWER_BLOCKS:]:
+    for stage in list(trunk.blocks)[LOWER_BLOCKS:]:  # type: ignore[arg-type]
         features = stage(features)
     return features
 
 
 def upper_parameters(trunk: nn.Module) -> list[nn.Parameter]:
     """List the parameters that learn."""
-    return [p for stage in list(trunk.blocks)[LOWER_BLOCKS:] for p in stage.parameters()]
+    return [p for stage in list(trunk.blocks)[LOWER_BLOCKS:] for p in stage.parameters()]  # type: ignore[arg-type]
 
 
 def read_square(path: Path) -> Image.Image:
