@@ -32,6 +32,7 @@ def attributes_command(
 
     from rszsl.classes import parse_classes
     from rszsl.errors import ModelError
+    from rszsl.model.bundle import DsvaModel
     from rszsl.model.checkpoint import load_model
     from rszsl.pipeline.meaning import find_meaning
 
@@ -47,6 +48,9 @@ def attributes_command(
     meaning = find_meaning(loaded, (one,), attributes=attributes)
     for warning in meaning.warnings:
         click.echo(f"warning: {warning}", err=True)
+    if isinstance(loaded, DsvaModel) and attributes is None:
+        for phrase in one.phrases:
+            click.echo(loaded.text.origin(phrase), err=True)
     weights = meaning.rows.rows[0]
     if as_csv:
         table = csv.writer(sys.stdout, lineterminator="\n")

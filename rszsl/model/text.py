@@ -157,6 +157,14 @@ class AttributeText:
         """Give the row that the words alone mean, whatever images taught: float32 (K,), unit length."""
         return unit(self.raw_row(phrase) - self.mean)
 
+    def origin(self, phrase: str) -> str:
+        """Say where the row of a phrase comes from, for a user to judge."""
+        name = " ".join(words_of(phrase))
+        if name in self.taught:
+            return f'"{phrase}": from training images and from words'
+        looks = self.prompts.get(name, ())
+        return f'"{phrase}": from words alone' + (f", read with: {'; '.join(looks)}" if looks else "")
+
     def raw_row(self, phrase: str) -> Floats:
         """Give a phrase's attribute scores before their mean over places is taken off: float32 (K,)."""
         return self.projection @ self.encode(phrase)

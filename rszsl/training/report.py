@@ -3,63 +3,33 @@
 import json
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rszsl.model.bundle import DsvaModel
+from rszsl.labels.calibrate import Calibrator
 from rszsl.model.text import AttributeText, unit
 from rszsl.training.card import Constants
 from rszsl.training.decorrelate import symmetric_roots
-from rszsl.training.folds import Flags
 from rszsl.training.knowledge import Knowledge
 from rszsl.training.recipe import Recipe
+from rszsl.training.said import Said
 from rszsl.training.textside import read_places
-from rszsl.zsl.calibrate import Cases, best_threshold, fit_calibrator, make_cases, measure_presence
+from rszsl.zsl.calibrate import Cases, fit_calibrator
 from rszsl.zsl.data.hashes import sha256_of
 from rszsl.zsl.experiments.table import insert_table
-from rszsl.zsl.metrics import class_accuracy
+from rszsl.zsl.metrics import auroc, calibration_error, class_accuracy
 from rszsl.zsl.rows.bridge import ridge_map
 from rszsl.zsl.rows.vectors import phrase_vectors, read_anchors, read_known
 
 Floats = NDArray[np.float32]
 Figures = dict[str, float]
 AT_ONCE = 40
-"""Names that an image is looked for among, so many of them no concept of the recipe."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Said:
-    """What a fold's model says of the images that it did not learn from.
-
-    Attributes:
-        known: what it was taught.
-        model: as a user loads it.
-        asked: bool (N,), which images.
-        attributes: float32 (n, K), of those, unit length.
-    """
-
-    known: Knowledge
-    model: DsvaModel
-    asked: Flags
-    attributes: Floats
-
-    def of(self, wanted: Flags) -> Floats:
-        """Attributes of some of the images that were asked; `wanted` is (N,)."""
-        return self.attributes[wanted[self.asked]]
-
-    def cases(self, names: Sequence[str], rows: Floats) -> Cases:
-        """Ask of every image whether it shows each of `names`, by their rows."""
-        truth = self.known.concepts[self.asked]
-        return make_cases(self.attributes, truth, names, rows, self.model.background_rows)
-
-    def unseen_cases(self) -> Cases:
-        """Ask for the unseen concepts by name."""
-        names = self.known.fold.unseen
-        return self.cases(names, np.stack([self.model.text.text_row(name) for name in names]))
+"""Names that an image is looked for among."""
+MOSAICS, LISTED, TILES = 50, 3, 400
 
 
 def measure_fold(recipe: Recipe, said: Said, others: Sequence[Said]) -> Figures:
@@ -78,7 +48,7 @@ def measure_fold(recipe: Recipe, said: Said, others: Sequence[Said]) -> Figures:
     many = [*every, *[p for p in read_places() if p not in text.taught and p not in every]][: max(AT_ONCE, len(every))]
     rows = np.stack([text.phrase_row(name) for name in many])
     calibrator = fit_calibrator(*(other.unseen_cases() for other in others))
-    auroc, gap = measure_presence(said.unseen_cases(), calibrator)
+    ranks, gap = measure_mosaics(said.unseen_cases(), calibrator, recipe.seed)
     truth, shown = known.concepts[unseen], said.of(unseen)
     kept_out = known.parts.kept_out
     seen_right = class_accuracy(said.of(kept_out) @ rows[: len(every)].T, every, known.concepts[kept_out])
@@ -96,35 +66,50 @@ def measure_fold(recipe: Recipe, said: Said, others: Sequence[Said]) -> Figures:
         "model, among all concepts: seen, images kept out": seen_right,
         f"model, {len(many)} names at once: top 1": _top(shown, rows, many, truth, 1),
         f"model, {len(many)} names at once: top 5": _top(shown, rows, many, truth, 5),
-        "presence of unseen concepts, AUROC": auroc,
-        "presence of unseen concepts, calibration error": gap,
+        "unseen on mosaics, four fifths other: AUROC of presence": ranks,
+        "unseen on mosaics, four fifths other: calibration error": gap,
     }
 
 
-def measure_final(said: Said, constants: Constants) -> Figures:
+def measure_final(said: Said, constants: Constants, seed: int) -> Figures:
     """Measure the final model on images kept out of the concepts that it was taught."""
     known, text = said.known, said.model.text
     by_name, best = _rows(text, known.seen), np.stack([text.phrase_row(name) for name in known.seen])
     truth = known.concepts[said.asked]
-    auroc, gap = measure_presence(said.cases(known.seen, best), constants.taught)
+    ranks, gap = measure_mosaics(said.taught_cases(), constants.taught, seed)
     return {
         "classes": len(known.seen),
         "images": len(truth),
         "chance": 1 / len(known.seen),
         "model": class_accuracy(said.attributes @ best.T, known.seen, truth),
         "model, by name alone": class_accuracy(said.attributes @ by_name.T, known.seen, truth),
-        "presence of taught concepts, AUROC": auroc,
-        "presence of taught concepts, calibration error": gap,
+        "taught on mosaics, four fifths other: AUROC of presence": ranks,
+        "taught on mosaics, four fifths other: calibration error": gap,
     }
 
 
-def calibrate(final: Said, folds: Sequence[Said]) -> Constants:
-    """Fit names that no image taught on the folds' unseen concepts, and taught ones on images that were kept out."""
-    unseen = [said.unseen_cases() for said in folds]
-    names = final.known.seen
-    rows = np.stack([final.model.text.phrase_row(name) for name in names])
-    calibrator = fit_calibrator(*unseen)
-    return Constants(calibrator, fit_calibrator(final.cases(names, rows)), best_threshold(unseen, calibrator))
+def measure_mosaics(cases: Cases, calibrator: Calibrator, seed: int) -> tuple[float, float]:
+    """Ask for a few classes on mosaics of tiles of which most show none of them.
+
+    Each of `MOSAICS` lists `LISTED` of the classes; a fifth of its tiles shows one of these, the rest other things.
+
+    Returns:
+        Mean AUROC of a listed class's presence, and the calibration error over all of the answers.
+    """
+    rng = np.random.default_rng(seed)
+    confidence, ranks, answers, truths = cases.confidence(calibrator), [], [], []
+    for _ in range(MOSAICS):
+        listed = rng.choice(cases.present.shape[1], LISTED, replace=False)
+        shows = cases.present[:, listed].any(1)
+        tiles = np.concatenate([
+            rng.choice(np.flatnonzero(shows), TILES // 5), rng.choice(np.flatnonzero(~shows), TILES - TILES // 5)
+        ])  # fmt: skip
+        said, truth = confidence[np.ix_(tiles, listed)], cases.present[np.ix_(tiles, listed)]
+        ranks += [auroc(said[:, c], truth[:, c]) for c in range(LISTED) if truth[:, c].any()]
+        answers.append(said.ravel())
+        truths.append(truth.ravel())
+    answered = np.concatenate(answers)
+    return float(np.mean(ranks)), calibration_error(answered, np.concatenate(truths), np.ones(len(answered)))
 
 
 def _rows(text: AttributeText, names: Sequence[str]) -> Floats:

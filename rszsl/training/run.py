@@ -17,6 +17,7 @@ from rszsl.model.device import parse_device
 from rszsl.model.dsva import Dsva
 from rszsl.model.mlm import write_mlm
 from rszsl.training.card import calibrator_table, full_card
+from rszsl.training.constants import calibrate
 from rszsl.training.data import LabelledImage
 from rszsl.training.decorrelate import decorrelate
 from rszsl.training.export import base_card, write_card, write_files
@@ -24,7 +25,8 @@ from rszsl.training.folds import Fold
 from rszsl.training.knowledge import Knowledge, gather
 from rszsl.training.prepare import build_features, build_lesson, build_network
 from rszsl.training.recipe import Recipe
-from rszsl.training.report import Said, accuracy_entries, calibrate, measure_final, measure_fold, write_report
+from rszsl.training.report import accuracy_entries, measure_final, measure_fold, write_report
+from rszsl.training.said import Said
 from rszsl.training.train import TrainingSet, joint_scores, train_network
 from rszsl.training.trunk import plain_view, read_square
 from rszsl.zsl.data.folders import data_root
@@ -76,8 +78,8 @@ def run(recipe: Recipe, log: Log) -> Path:
     for name, measured in figures.items():
         log(f"{name}: {measured}")
     final = _told(recipe, _final(recipe), data, log)
-    constants = calibrate(final, told)
-    figures[FINAL] = measure_final(final, constants)
+    constants = calibrate(final, told, recipe.seed)
+    figures[FINAL] = measure_final(final, constants, recipe.seed)
     log(f"{FINAL}: {figures[FINAL]}")
     card = base_card(recipe, recipe.output)
     entries = accuracy_entries(recipe, figures)

@@ -10,8 +10,9 @@ from rszsl.labels.calibrate import Calibrator, background_similarity, score
 from rszsl.zsl.metrics import auroc, calibration_error
 
 Floats = NDArray[np.float32]
-NEGATIVES_A_POSITIVE = 4.0
-"""How rare a class is taken to be on a map: one tile in five shows it."""
+NEGATIVES_A_POSITIVE = 14.0
+"""How rare a class is taken to be on a map: one tile in fifteen shows it, as where a fifth of the tiles show one of
+three classes that are asked for, and the rest none of them."""
 MAX_COSINES = (0.4, 0.5, 0.6, 0.7, 0.8)
 
 
