@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rszsl.labels.calibrate import Calibrator
+from rszsl.labels.examples import class_row
 from rszsl.model.text import AttributeText, unit
 from rszsl.training.card import Constants
 from rszsl.training.decorrelate import symmetric_roots
@@ -29,6 +30,8 @@ Floats = NDArray[np.float32]
 Figures = dict[str, float]
 AT_ONCE = 40
 """Names that an image is looked for among."""
+SHOWN, DRAWS = 5, 5
+"""Examples a class, and how often they are drawn."""
 MOSAICS, LISTED, TILES = 50, 3, 400
 
 
@@ -62,6 +65,7 @@ def measure_fold(recipe: Recipe, said: Said, others: Sequence[Said]) -> Figures:
         "teacher's attributes": _teacher(recipe, known),
         "model, bare names": class_accuracy(shown @ _rows(plain, names).T, names, truth),
         "model": class_accuracy(shown @ by_text.T, names, truth),
+        f"model, {SHOWN} examples a class and the name": _with_examples(shown, by_text, truth, names, recipe.seed),
         "model, among all concepts: unseen": unseen_right,
         "model, among all concepts: seen, images kept out": seen_right,
         f"model, {len(many)} names at once: top 1": _top(shown, rows, many, truth, 1),
@@ -121,6 +125,18 @@ def _top(shown: Floats, rows: Floats, names: Sequence[str], truth: NDArray[np.st
     nearest = np.array(names)[np.argsort(-(shown @ rows.T), axis=1)[:, :most]]
     found = (nearest == truth[:, None]).any(1)
     return float(np.mean([found[truth == name].mean() for name in np.unique(truth)]))
+
+
+def _with_examples(shown: Floats, rows: Floats, truth: NDArray[np.str_], names: Sequence[str], seed: int) -> float:
+    """Mean over draws of the examples, which are then not asked."""
+    found = []
+    for draw in range(DRAWS):
+        rng = np.random.default_rng([seed, draw])
+        examples = [rng.permutation(np.flatnonzero(truth == name))[:SHOWN] for name in names]
+        learnt = np.stack([class_row(row, shown[at]) for row, at in zip(rows, examples, strict=True)])
+        left = np.setdiff1d(np.arange(len(truth)), np.concatenate(examples))
+        found.append(class_accuracy(shown[left] @ learnt.T, names, truth[left]))
+    return float(np.mean(found))
 
 
 def _prompted(recipe: Recipe, known: Knowledge, anchors: Path | None) -> float:

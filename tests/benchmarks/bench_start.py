@@ -34,10 +34,27 @@ from rszsl.zsl.runs.weights import TRUNK_MEAN, TRUNK_STD, load_trunk_weights
 
 EVERY = 4
 """One image in so many is looked at with frozen weights."""
-STARTS = (("efficientnet_lite0", 160), ("efficientnet_lite0", 224), ("efficientnet_lite2", 160))
+STARTS = (
+    ("efficientnet_lite0", 128),
+    ("efficientnet_lite0", 160),
+    ("efficientnet_lite0", 224),
+    ("efficientnet_lite2", 160),
+)
 PENALTIES = (0.3, 1.0, 3.0)
-UNSEEN = ("beach", "center", "commercial area", "dense residential", "desert", "forest", "meadow", "mountain", "park",
-          "playground")  # fmt: skip
+UNSEEN = tuple(
+    [
+        "beach",
+        "center",
+        "commercial area",
+        "dense residential",
+        "desert",
+        "forest",
+        "meadow",
+        "mountain",
+        "park",
+        "playground",
+    ]
+)
 
 
 def weights_of(recipe, name):

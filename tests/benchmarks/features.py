@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from rszsl.training.data import list_images
+from rszsl.training.folds import holdout_mask
 from rszsl.training.trunk import plain_view, read_square
 from rszsl.zsl.data.folders import data_root
 
@@ -23,8 +24,12 @@ NAMES = {  # folder names that are run together, in plain English
 }
 
 
+KEEP_OUT = 0.1
+"""Share of the images that the bundled model's recipe keeps out of its training."""
+
+
 class ImageSet:
-    """Attributes (N, K) float32, class numbers (N,), class names, image files."""
+    """Attributes (N, K) float32, class numbers (N,), class names, image files, which of them nothing learnt from."""
 
     def __init__(self, model, name, limit=None):
         self.root = data_root()
@@ -33,6 +38,7 @@ class ImageSet:
         plain = [NAMES.get(image.name, image.name) for image in images]
         self.names = sorted(set(plain))
         self.truth = np.array([self.names.index(n) for n in plain])
+        self.kept_out = holdout_mask(images, KEEP_OUT, model.card.raw["training"]["seed"])
         self.attributes = _encoded(model, name, self.files)
 
 
