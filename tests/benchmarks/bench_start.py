@@ -41,20 +41,8 @@ STARTS = (
     ("efficientnet_lite2", 160),
 )
 PENALTIES = (0.3, 1.0, 3.0)
-UNSEEN = tuple(
-    [
-        "beach",
-        "center",
-        "commercial area",
-        "dense residential",
-        "desert",
-        "forest",
-        "meadow",
-        "mountain",
-        "park",
-        "playground",
-    ]
-)
+NAMES = "beach, center, commercial area, dense residential, desert, forest, meadow, mountain, park, playground"
+UNSEEN = tuple(name.strip() for name in NAMES.split(","))
 
 
 def weights_of(recipe, name):
