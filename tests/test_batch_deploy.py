@@ -47,6 +47,32 @@ def test_a_machine_with_gpus_gets_a_process_for_each(monkeypatch):
     assert all("resources" not in options for options in local_workers(0).values())
 
 
+def test_a_local_cluster_looks_at_itself_rarely_unless_the_user_says_otherwise(monkeypatch):
+    from rszsl.batch.cluster import CALM, calm
+
+    assert calm() == CALM
+    monkeypatch.setenv("DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL", "200ms")
+    assert calm() == {name: value for name, value in CALM.items() if "monitor" not in name}
+
+
+def test_settings_reach_the_processes_of_a_local_cluster():
+    import dask.config
+
+    from rszsl.batch.cluster import connected
+
+    before = dask.config.get("distributed.admin.tick.interval")
+    with connected("local", 1, "cpu") as client:
+        client.wait_for_workers(1, timeout=200)
+        (worker,) = client.run(
+            lambda dask_worker: {k: v.callback_time for k, v in dask_worker.periodic_callbacks.items()}
+        ).values()
+        tick_ms = client.run_on_scheduler(
+            lambda dask_scheduler: dask_scheduler.periodic_callbacks["tick"].callback_time
+        )
+    assert (worker["tick"], worker["monitor"], worker["profile"], tick_ms) == (1000, 5000, 500, 1000)
+    assert dask.config.get("distributed.admin.tick.interval") == before
+
+
 def test_kubernetes_specification():
     pytest.importorskip("dask_kubernetes", reason="pip install 'rszsl[cluster]'")
     made = {}

@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 WORKER_BYTES = 2 * 1024**3
 """Memory to reckon with for a CPU worker: torch and a batch of tiles take some 0.7 GB."""
 CONNECT_S = 20
+CALM = {
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "5s",
+    "distributed.worker.profile.interval": "500ms",
+}
+"""How often Dask looks at its own processes on the cores that the workers need; its defaults are 20, 500 and 10 ms
+(docs/DASK.md)."""
 
 
 @contextmanager
@@ -55,6 +62,14 @@ def local_workers(gpus: int, asked: int | None = None) -> dict[int, dict[str, An
     return {i: {"nthreads": 1, "memory_limit": limit, "env": {"OMP_NUM_THREADS": threads}} for i in range(count)}
 
 
+def calm() -> dict[str, str]:
+    """Settings of `CALM` that the user's own files and variables of Dask leave open."""
+    import dask.config
+
+    own = dask.config.collect()
+    return {name: value for name, value in CALM.items() if dask.config.get(name, None, config=own) is None}
+
+
 def performance_report(client: "Client | None", path: Path | None) -> AbstractContextManager[Any]:
     """Dask's own report of the run, as HTML.
 
@@ -77,11 +92,13 @@ def performance_report(client: "Client | None", path: Path | None) -> AbstractCo
 def _local(workers: int | None, device: str) -> "Iterator[Client]":
     import logging
 
+    import dask.config
     from distributed import Client, Nanny, Scheduler, SpecCluster
 
     spec = {i: {"cls": Nanny, "options": o} for i, o in local_workers(_gpus(device), workers).items()}
     scheduler = {"cls": Scheduler, "options": {"dashboard_address": ":0", "host": "127.0.0.1", "port": 0}}
     with (
+        dask.config.set(calm()),
         SpecCluster(workers=spec, scheduler=scheduler, name="rszsl", silence_logs=logging.CRITICAL) as cluster,
         Client(cluster) as client,
     ):

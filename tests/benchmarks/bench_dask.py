@@ -2,17 +2,21 @@
 
     OMP_NUM_THREADS=1 PYTHONPATH=tests python tests/benchmarks/bench_dask.py
 
-Writes JSON: seconds and CPU seconds in process, over Dask with one worker and with two (each the best of `--repeats`),
-each worker kept to one core; overhead and speed-up, bytes a tile, tasks a second for empty units, and what the writer
-takes a scene and a tile. CPU seconds, which other programs disturb less, are of all processes: client, scheduler,
-nannies, workers.
+Writes JSON: seconds and CPU seconds in process, over Dask with one worker and with two, and by two processes without
+Dask that map half of the scenes each (each the best of `--repeats`), each worker kept to one core; overhead and
+speed-up, bytes a tile, tasks a second for empty units, and what the writer takes a scene and a tile. CPU seconds, which
+other programs disturb less, are of all processes: client, scheduler, nannies, workers. Clusters have the settings of
+`--scheduler local` (`--settings dask`: Dask's own), and only the one that is measured is there.
 """
 
 import argparse
 import os
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +28,7 @@ from record import write_record
 
 import rszsl
 from rszsl.batch.checkpoint import checkpoint_of
+from rszsl.batch.cluster import CALM
 from rszsl.batch.exchange import pack
 from rszsl.batch.worker import model_of
 from rszsl.classes import as_classes
@@ -88,24 +93,25 @@ def keep_to(core: int) -> None:
 
 
 def compare(folder: Path, scenes: list[Path], repeats: int) -> dict[str, float]:
-    """In process, one worker, two workers, in turn, so that a busy moment meets all of them; the best of each."""
+    """In process, one worker, two workers, no Dask, in turn, so that a busy moment meets all; the best of each."""
     import torch
 
     torch.set_num_threads(1)
-    best = dict.fromkeys(("in_process", "one_worker", "two_workers"), (np.inf, np.inf))
+    best = dict.fromkeys(("in_process", "one_worker", "two_workers", "two_without_dask"), (np.inf, np.inf))
     measure(scenes[:1], folder / "warm")
-    with Cluster(workers=1) as one, Cluster(workers=2) as two, one.client(1) as first, two.client(2) as second:
-        for name, where in (("one", (one, first)), ("two", (two, second))):
-            warm(where[1])
-            measure(scenes[:2], folder / f"warm_{name}", *where)
-        for turn in range(repeats):
-            for name, where in (("in_process", ()), ("one_worker", (one, first)), ("two_workers", (two, second))):
-                found = measure(scenes, folder / f"{name}{turn}", *where)
-                best[name] = tuple(map(min, best[name], found))
-        tasks_per_s = rate_of_tasks(first)
+    for turn in range(repeats):
+        found = {
+            "in_process": measure(scenes, folder / f"in_process{turn}"),
+            "one_worker": over_dask(1, scenes, folder / f"one{turn}"),
+            "two_workers": over_dask(2, scenes, folder / f"two{turn}"),
+            "two_without_dask": without_dask(scenes, folder / f"without{turn}"),
+        }
+        best = {name: tuple(map(min, before, found[name])) for name, before in best.items()}
+    with Cluster(workers=1) as one, one.client(1) as client:
+        tasks_per_s = rate_of_tasks(client)
     seconds = {f"{name}_s": round(wall_s, 3) for name, (wall_s, _) in best.items()}
     cpu = {f"{name}_cpu_s": round(cpu_s, 3) for name, (_, cpu_s) in best.items()}
-    here, alone, both = best.values()
+    here, alone, both, _ = best.values()
     return (
         seconds
         | cpu
@@ -116,6 +122,27 @@ def compare(folder: Path, scenes: list[Path], repeats: int) -> dict[str, float]:
             "tasks_per_s": round(tasks_per_s),
         }
     )
+
+
+def over_dask(workers: int, scenes: list[Path], out: Path) -> tuple[float, float]:
+    """`measure` over a cluster of warm workers, which ends afterwards: even idle it would take part of the cores."""
+    with Cluster(workers=workers) as cluster, cluster.client(workers) as client:
+        warm(client)
+        measure(scenes[:2], out.with_suffix(".warm"), cluster, client)
+        return measure(scenes, out, cluster, client)
+
+
+def without_dask(scenes: list[Path], out: Path) -> tuple[float, float]:
+    """What the machine itself allows: two warm processes, each on its core, with half of the scenes each."""
+    with ExitStack() as stack:
+        pools = [stack.enter_context(ProcessPoolExecutor(1, get_context("spawn"))) for _ in range(2)]
+        for core, pool in enumerate(pools):
+            pool.submit(measure, scenes[:1], out.with_suffix(f".warm{core}")).result()
+            pool.submit(keep_to, core).result()
+        start_s = time.perf_counter()
+        halves = [pool.submit(measure, scenes[i::2], out.with_suffix(f".{i}")) for i, pool in enumerate(pools)]
+        cpu_s = sum(half.result()[1] for half in halves)
+        return time.perf_counter() - start_s, cpu_s
 
 
 def rate_of_tasks(client, tasks: int = 500) -> float:
@@ -162,7 +189,10 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=16, help="Tile rows of a scene.")
     parser.add_argument("--cols", type=int, default=16, help="Tile columns of a scene.")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--settings", choices=("local", "dask"), default="local", help="Of the clusters.")
     given = parser.parse_args()
+    if given.settings == "local":
+        os.environ.update({f"DASK_{name.replace('.', '__').replace('-', '_')}".upper(): CALM[name] for name in CALM})
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -173,6 +203,7 @@ def main() -> None:
     write_record(
         given.name, found, seed=0, load_1min_at_start=round(load, 1), repeats=given.repeats, scenes=given.scenes,
         tiles=given.scenes * given.rows * given.cols, distributed=version("distributed"), torch=version("torch"),
+        settings=given.settings,
         what="noise; the model single-threaded, each worker on one core; best of repeats; busy machine: see load_1min",
     )  # fmt: skip
 
