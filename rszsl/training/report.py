@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rszsl.labels.calibrate import Calibrator
+from rszsl.labels.calibrate import Calibrator, score
 from rszsl.labels.examples import class_row
 from rszsl.model.text import AttributeText, unit
 from rszsl.training.card import Constants
 from rszsl.training.decorrelate import symmetric_roots
+from rszsl.training.folds import Flags
 from rszsl.training.knowledge import Knowledge
 from rszsl.training.recipe import Recipe
 from rszsl.training.said import Said
@@ -49,13 +50,14 @@ def measure_fold(recipe: Recipe, said: Said, others: Sequence[Said]) -> Figures:
     by_text = np.stack([text.text_row(name) for name in names])
     every = sorted({*known.seen, *names})
     many = [*every, *[p for p in read_places() if p not in text.taught and p not in every]][: max(AT_ONCE, len(every))]
-    rows = np.stack([text.phrase_row(name) for name in many])
-    calibrator = fit_calibrator(*(other.unseen_cases() for other in others))
+    calibrator = replace(
+        fit_calibrator(*(other.unseen_cases() for other in others)),
+        taught=fit_calibrator(*(other.taught_cases() for other in others)),
+    )
     ranks, gap = measure_mosaics(said.unseen_cases(), calibrator, recipe.seed)
     truth, shown = known.concepts[unseen], said.of(unseen)
     kept_out = known.parts.kept_out
-    seen_right = class_accuracy(said.of(kept_out) @ rows[: len(every)].T, every, known.concepts[kept_out])
-    unseen_right = class_accuracy(shown @ rows[: len(every)].T, every, truth)
+    among = _confidence(said, calibrator, unseen, many)
     return {
         "classes": len(names),
         "images": int(unseen.sum()),
@@ -66,10 +68,12 @@ def measure_fold(recipe: Recipe, said: Said, others: Sequence[Said]) -> Figures:
         "model, bare names": class_accuracy(shown @ _rows(plain, names).T, names, truth),
         "model": class_accuracy(shown @ by_text.T, names, truth),
         f"model, {SHOWN} examples a class and the name": _with_examples(shown, by_text, truth, names, recipe.seed),
-        "model, among all concepts: unseen": unseen_right,
-        "model, among all concepts: seen, images kept out": seen_right,
-        f"model, {len(many)} names at once: top 1": _top(shown, rows, many, truth, 1),
-        f"model, {len(many)} names at once: top 5": _top(shown, rows, many, truth, 5),
+        "model, among all concepts: unseen": class_accuracy(among[:, : len(every)], every, truth),
+        "model, among all concepts: seen, images kept out": class_accuracy(
+            _confidence(said, calibrator, kept_out, every), every, known.concepts[kept_out]
+        ),
+        f"model, {len(many)} names at once: top 1": _top(among, many, truth, 1),
+        f"model, {len(many)} names at once: top 5": _top(among, many, truth, 5),
         "unseen on mosaics, four fifths other: AUROC of presence": ranks,
         "unseen on mosaics, four fifths other: calibration error": gap,
     }
@@ -120,10 +124,18 @@ def _rows(text: AttributeText, names: Sequence[str]) -> Floats:
     return np.stack([text.text_row(name) for name in names])
 
 
-def _top(shown: Floats, rows: Floats, names: Sequence[str], truth: NDArray[np.str_], most: int) -> float:
-    """Mean over the true classes of the share of images whose own name is among the `most` nearest."""
-    nearest = np.array(names)[np.argsort(-(shown @ rows.T), axis=1)[:, :most]]
-    found = (nearest == truth[:, None]).any(1)
+def _confidence(said: Said, calibrator: Calibrator, wanted: Flags, names: Sequence[str]) -> Floats:
+    """Give what a map would say of some images: float32 (n, C)."""
+    text = said.model.text
+    rows = np.stack([text.phrase_row(name) for name in names])
+    taught = [name in text.taught for name in names]
+    return score(said.of(wanted), rows, said.model.background_rows, calibrator, taught=taught).confidence
+
+
+def _top(confidence: Floats, names: Sequence[str], truth: NDArray[np.str_], most: int) -> float:
+    """Mean over the true classes of the share of images whose own name is among the `most` surest."""
+    surest = np.array(names)[np.argsort(-confidence, axis=1, kind="stable")[:, :most]]
+    found = (surest == truth[:, None]).any(1)
     return float(np.mean([found[truth == name].mean() for name in np.unique(truth)]))
 
 
