@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import geopandas as gpd
+import numpy as np
 import pandas as pd
 import shapely
 import torch
@@ -72,7 +73,7 @@ class SceneDataset(RasterDataset):
         sample = {
             "image": torch.from_numpy(tile.image),
             "valid": torch.from_numpy(tile.valid),
-            "window": torch.tensor([window.row_px, window.col_px, window.height_px, window.width_px]),
+            "window": torch.from_numpy(np.array([window.row_px, window.col_px, window.height_px, window.width_px], dtype="int64")),
         }
         return sample if self.transforms is None else self.transforms(sample)
 
