@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import geopandas as gpd
-import numpy as np
 import pandas as pd
 import shapely
 import torch
@@ -73,7 +72,7 @@ class SceneDataset(RasterDataset):
         sample = {
             "image": torch.from_numpy(tile.image),
             "valid": torch.from_numpy(tile.valid),
-            "window": torch.from_numpy(np.array([window.row_px, window.col_px, window.height_px, window.width_px], dtype="int64")),
+            "window": torch.tensor([window.row_px, window.col_px, window.height_px, window.width_px]),
         }
         return sample if self.transforms is None else self.transforms(sample)
 
