@@ -15,9 +15,12 @@ from rszsl.classes import as_classes
 from rszsl.errors import OutputError
 from rszsl.labels.collect import SceneLabels
 from rszsl.model.bundle import Model
+from rszsl.model.encoder import Pixels
+from rszsl.model.threads import model_threads
 from rszsl.options import MapOptions
 from rszsl.output.writer import FORMATS, write_result
 from rszsl.pipeline.encoding import encode_tiles
+from rszsl.pipeline.fitting import FittingEncoder
 from rszsl.pipeline.labelling import Clock, Job, label_batches, make_result
 from rszsl.pipeline.mapping import make_job
 from rszsl.pipeline.plan import ScenePlan, plan_scene
@@ -127,10 +130,18 @@ def _batches(plan: ScenePlan, options: MapOptions) -> Iterator[TileBatch]:
 
 
 def _encode(model: Model, kept: list[TileBatch], tiles: int) -> None:
-    """Encode so many tiles, from batches that are in memory."""
+    """Encode so many tiles, from batches that are in memory, as `map` does."""
+    with model_threads(model.device) as threads:
+        encoder = FittingEncoder(model, Silent().warn, threads=threads)
+        for asked in [encoder.ask(images) for images in _images(kept, tiles)]:
+            encoder.take(asked)
+
+
+def _images(kept: list[TileBatch], tiles: int) -> Iterator[Pixels]:
+    """Give so many tiles, the same ones again and again."""
     missing = tiles
     for batch in cycle(kept):
-        model.encode(batch.images[:missing])
+        yield batch.images[:missing]
         missing -= min(missing, len(batch.images))
         if not missing:
             return

@@ -20,7 +20,7 @@ class MapOptions:
         model: a bundled model, a model with a card, a model folder, `hf:owner/name`, or `open_clip:ARCH/TAG`.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         precision: one of `PRECISIONS`; `auto` leaves fp32 where labels were measured to agree and it is faster.
-        batch_size: tiles that the model sees at once.
+        batch_size: tiles that the model sees at once; on a CPU it may be fewer.
         bands: three bands (1-based) as red, green, blue, or one; None by colour interpretation.
         value_ranges: raw (low, high), one for all bands or one for each; None decides from the scene.
         crs: CRS of a scene that names none.

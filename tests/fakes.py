@@ -3,17 +3,30 @@
 import os
 import signal
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import torch
 
 from rszsl.labels.calibrate import Calibrator
 from rszsl.model.encoder import ClassRows, Encoded
 from rszsl.scene.pixels import as_floats
 
 COLOURS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "yellow": (1, 1, 0)}
+
+
+@contextmanager
+def one_model_thread():
+    """For models that count what they are shown: with it the tiles come in their order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def unit(rows):

@@ -8,7 +8,7 @@ import pytest
 import rasterio
 import torch
 from click.testing import CliRunner
-from fakes import ColourModel, painted
+from fakes import ColourModel, one_model_thread, painted
 from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.transform import Affine
@@ -286,7 +286,7 @@ def test_tiles_that_an_interrupted_run_kept_have_no_maps(make_raster, noise, tmp
 
     scene, cache = make_raster(noise(3, 64, 64)), tmp_path / "a.rszsl-cache"
     given = {"output": tmp_path / "out.gpkg", "cache": cache, "batch_size": 2, "gsd_m": 1.0}
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt), one_model_thread():
         rszsl.map_scene(scene, "red", model=Stopping(), **given)
     with pytest.raises(OptionError, match=r"holds 4 tiles of an interrupted run, without maps; name another --cache"):
         rszsl.map_scene(scene, "red", model=PatchModel(), attention=("reddish",), **given)

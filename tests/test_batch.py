@@ -3,7 +3,6 @@
 import io
 import json
 import sqlite3
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -26,7 +25,6 @@ from rszsl.batch.exchange import pack, unpack
 from rszsl.batch.scenes import expand
 from rszsl.batch.told import BatchProgress, JsonScreen
 from rszsl.batch.work import SPLIT_FROM, Brief, cut_rows, failed_labels
-from rszsl.batch.worker import THREAD_BATCH, _for_this_thread
 from rszsl.labels.collect import SceneLabels
 from rszsl.options import MapOptions
 
@@ -349,11 +347,3 @@ def test_the_time_left_counts_scenes_that_nobody_has_opened(monkeypatch):
     last = json.loads(stream.getvalue().splitlines()[-1])
     assert last["done"] == 50 and last["total"] == 100 and last["batch"]["scenes_total"] == 4
     assert last["batch"]["eta_s"] == pytest.approx((50 + 2 * 100) / last["batch"]["tiles_per_s"], rel=0.5)
-
-
-def test_a_cpu_in_a_workers_thread_takes_smaller_batches():
-    with ThreadPoolExecutor(1) as pool:
-        taken = [pool.submit(_for_this_thread, MapOptions(batch_size=n), "cpu").result().batch_size for n in (4, 32)]
-        on_gpu = pool.submit(_for_this_thread, MapOptions(batch_size=32), "cuda:0").result().batch_size
-    assert (taken, on_gpu) == ([4, THREAD_BATCH], 32)
-    assert _for_this_thread(MapOptions(batch_size=32), "cpu").batch_size == 32  # in the main thread

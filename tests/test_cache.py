@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pyogrio
 import pytest
 from click.testing import CliRunner
-from fakes import ColourModel, ColourSource, MoodyModel, painted
+from fakes import ColourModel, ColourSource, MoodyModel, one_model_thread, painted
 from pyproj import Transformer
 
 import rszsl
@@ -225,10 +225,14 @@ class CountingModel(MoodyModel):
 
     def __init__(self):
         super().__init__(ColourSource())
-        self.asked = 0
+        self._seen = []
+
+    @property
+    def asked(self):
+        return sum(self._seen)
 
     def encode(self, tiles):
-        self.asked += len(tiles)
+        self._seen.append(len(tiles))
         return super().encode(tiles)
 
 
@@ -269,7 +273,7 @@ def interrupt(scene, cache, after, **options):
             self.left -= 1
             return super().encode(tiles)
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt), one_model_thread():
         rszsl.embed_scene(scene, cache=cache, model=Stop(), batch_size=2, **options)
 
 

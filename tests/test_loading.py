@@ -12,14 +12,16 @@ import shapely
 import torch
 from fakes import ColourModel, painted
 from rasterio.enums import ColorInterp
+from rasterio.env import get_gdal_config
 from rasterio.transform import Affine
 from torch.utils.data import DataLoader
 
 import rszsl
 from rszsl import SceneDataset, TileSampler
+from rszsl.errors import SceneError
 from rszsl.pipeline.plan import tile_size_px
 from rszsl.scene import blank, strips
-from rszsl.scene.gdal import CACHE_BYTES, gdal_env
+from rszsl.scene.gdal import CACHE_BYTES, gdal_env, reading
 from rszsl.scene.reader import Scene, open_scene
 from rszsl.tiling import load_tiles, loader
 
@@ -275,6 +277,19 @@ def test_the_block_cache_is_bounded_unless_the_user_says_otherwise(monkeypatch):
         assert "GDAL_CACHEMAX" not in gdal_env("a.tif").options
     monkeypatch.setenv("GDAL_CACHEMAX", "64")
     assert "GDAL_CACHEMAX" not in gdal_env("a.tif").options
+
+
+def test_a_read_bounds_the_block_cache_and_gives_it_back(monkeypatch):
+    monkeypatch.delenv("GDAL_CACHEMAX", raising=False)
+    before = get_gdal_config("GDAL_CACHEMAX")
+    for path in ("a.tif", "https://example.com/a.tif"):
+        with pytest.raises(SceneError, match="broken"), reading(path):
+            assert get_gdal_config("GDAL_CACHEMAX") == CACHE_BYTES != before
+            assert bool(get_gdal_config("GDAL_HTTP_MULTIPLEX")) is path.startswith("https")
+            raise SceneError("broken")
+        assert get_gdal_config("GDAL_CACHEMAX") == before
+    with rasterio.Env(GDAL_CACHEMAX=1_000_000), reading("a.tif"):
+        assert get_gdal_config("GDAL_CACHEMAX") == 1_000_000
 
 
 def test_reading_threads_have_the_callers_env(make_raster, noise, monkeypatch):

@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import version
@@ -16,7 +17,6 @@ from rszsl.batch.exchange import pack
 from rszsl.batch.work import Brief, ModelSource, Outcome, SceneFacts, UnfitWorkerError, Unit, cut_rows
 from rszsl.errors import ModelError
 from rszsl.model.bundle import Model
-from rszsl.options import MapOptions
 from rszsl.output.cache import CacheKey
 from rszsl.pipeline.encoding import encode_tiles
 from rszsl.pipeline.labelling import Job, label_batches
@@ -30,8 +30,6 @@ Tell = Callable[[int], None]
 STRIP_TILES_CPU, STRIP_TILES_GPU = 256, 4096
 """About 5 seconds of work for either: long against what a unit costs to hand out (docs/DASK.md)."""
 OPEN_SCENES = 4
-THREAD_BATCH = 8
-"""Tiles that a CPU sees at once in a worker's thread (docs/DASK.md)."""
 _models: dict[tuple[str, str, str], Model] = {}
 _loading = threading.Lock()
 
@@ -68,9 +66,9 @@ def run_unit(brief: Brief, unit: Unit, tell: Tell, worker: str) -> Outcome:
         plan = plan_rows(plan, unit.strip.first_row, unit.strip.stop_row)
     labels = None
     if facts is None or len(facts.strips) == 1:
-        batches = encode_tiles(plan, model, _for_this_thread(brief.options, model.device))
         sampler, job = plan.sampler, _job(brief)
-        labels = pack(label_batches(batches, sampler.tile_ids, model, job, _Teller(tell), sampler.grid))
+        with closing(encode_tiles(plan, model, brief.options)) as batches:
+            labels = pack(label_batches(batches, sampler.tile_ids, model, job, _Teller(tell), sampler.grid))
     return Outcome(key.fingerprint, worker, model.device, time.monotonic() - start_s, facts, labels)
 
 
@@ -115,13 +113,6 @@ def _facts(plan: ScenePlan, key: CacheKey, strip_tiles: int) -> SceneFacts:
         chosen[tile_ids] = True
         planned = np.packbits(chosen).tobytes()
     return SceneFacts(key, cut_rows(tiles_in_row, strip_tiles), plan.warnings, planned)
-
-
-def _for_this_thread(options: MapOptions, device: str) -> MapOptions:
-    """Take smaller batches on a CPU in a thread: outside the main one glibc gives large layers back to the system."""
-    if device != "cpu" or threading.current_thread() is threading.main_thread():
-        return options
-    return replace(options, batch_size=min(options.batch_size, THREAD_BATCH))
 
 
 def _auto_strip_tiles(device: str) -> int:

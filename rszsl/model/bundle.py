@@ -19,7 +19,10 @@ from rszsl.model.text import AttributeText
 
 
 class Model(Protocol):
-    """What the pipeline needs of any model; both an `Encoder` and a `TextSide`."""
+    """What the pipeline needs of any model; both an `Encoder` and a `TextSide`.
+
+    Where `device` is `cpu`, several threads encode at once.
+    """
 
     @property
     def card(self) -> ModelCard:

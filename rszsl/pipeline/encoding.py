@@ -2,8 +2,11 @@
 
 import logging
 import time
-from collections.abc import Generator, Iterator
-from dataclasses import replace
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +15,11 @@ from numpy.typing import NDArray
 from rszsl.errors import OptionError
 from rszsl.labels.encoded import EncodedTiles
 from rszsl.model.bundle import Model
+from rszsl.model.threads import model_threads
 from rszsl.options import MapOptions
 from rszsl.output.cache import check_fits, open_cache, write_cache
 from rszsl.pipeline.attention import Watch
-from rszsl.pipeline.fitting import FittingEncoder
+from rszsl.pipeline.fitting import Asked, FittingEncoder
 from rszsl.pipeline.plan import ScenePlan, cache_key
 from rszsl.progress import Progress, Silent
 from rszsl.tiling import TileBatch, load_tiles
@@ -30,8 +34,10 @@ def encode_tiles(
     options: MapOptions,
     progress: Progress | None = None,
     watch: Watch | None = None,
-) -> Iterator[EncodedTiles]:
+) -> EncodedStream:
     """Read and encode the planned tiles, in order; what failed or is nodata is not shown to the model.
+
+    Close it where it is not taken to its end: threads read and encode ahead.
 
     Args:
         plan: of the scene.
@@ -43,16 +49,42 @@ def encode_tiles(
     Raises:
         ModelError: where not even one tile fits the model's memory.
     """
-    encoder = FittingEncoder(model, (progress or Silent()).warn, watch.encode if watch else None)
-    waited_s = worked_s = 0.0
-    start_s = time.monotonic()
-    for batch in load_tiles(plan.dataset, plan.sampler, batch_size=options.batch_size):
-        read_s = time.monotonic()
-        tiles = _encode(batch, encoder, options.min_valid, watch)
-        waited_s, worked_s = waited_s + read_s - start_s, worked_s + time.monotonic() - read_s
-        yield tiles
-        start_s = time.monotonic()
-    LOG.info("encoded %d tiles: %.2f s waiting for reads, %.2f s in the model", len(plan.sampler), waited_s, worked_s)
+    warn = (progress or Silent()).warn
+    with closing(load_tiles(plan.dataset, plan.sampler, batch_size=options.batch_size)) as batches:
+        yield from encode_batches(batches, model, options.min_valid, warn, watch)
+
+
+def encode_batches(
+    batches: Iterable[TileBatch],
+    model: Model,
+    min_valid: float,
+    warn: Callable[[str], None],
+    watch: Watch | None = None,
+) -> EncodedStream:
+    """Encode batches of tiles, in their order; on a CPU in several threads, a few steps ahead of who takes them.
+
+    Args:
+        batches: that were read.
+        model: that encodes.
+        min_valid: a tile with a smaller share of valid pixels is not shown to the model.
+        warn: hears of batches that do not fit.
+        watch: keeps attention maps.
+
+    Raises:
+        ModelError: as `encode_tiles`.
+    """
+    read_s, start_s = 0.0, time.monotonic()
+    with model_threads(model.device) as threads:
+        line = _Line(FittingEncoder(model, warn, watch.encode if watch else None, threads), min_valid, watch)
+        for batch in batches:
+            read_s += time.monotonic() - start_s
+            line.show(batch)
+            while line.is_long:
+                yield line.take()
+            start_s = time.monotonic()
+        while line.shown:
+            yield line.take()
+    LOG.info("%.2f s waiting for reads, %.2f s for the model", read_s, line.waited_s)
 
 
 def encode_with_cache(
@@ -102,20 +134,50 @@ def encode_into(
             yield tiles
 
 
-def _encode(batch: TileBatch, encoder: FittingEncoder, min_valid: float, watch: Watch | None) -> EncodedTiles:
-    enough = (batch.valid_fraction >= min_valid) & (batch.valid_fraction > 0)
-    shown = enough & np.array([failure is None for failure in batch.failures])
-    encoded = encoder.encode(batch.images if shown.all() else batch.images[shown])
-    if watch is not None:
-        watch.keep(batch.tile_ids[shown], encoded)
-    return EncodedTiles(
-        tile_ids=batch.tile_ids,
-        valid_fraction=batch.valid_fraction,
-        failures=batch.failures,
-        encoded=shown,
-        embedding=_spread(encoded.embedding, shown),
-        attributes=_spread(encoded.attributes, shown),
-    )
+@dataclass(frozen=True, slots=True, eq=False)
+class _Shown:
+    """A batch of which the tiles that `shown` (N,) says are shown to the model."""
+
+    batch: TileBatch
+    shown: NDArray[np.bool_]
+    asked: Asked
+
+
+class _Line:
+    """Batches that are shown to the model, and taken in the same order."""
+
+    def __init__(self, encoder: FittingEncoder, min_valid: float, watch: Watch | None) -> None:
+        self._encoder, self._min_valid, self._watch = encoder, min_valid, watch
+        self.shown: deque[_Shown] = deque()
+        self.waited_s = 0.0
+
+    @property
+    def is_long(self) -> bool:
+        """Whether enough tiles are shown beside those of the first batch."""
+        beside = sum(len(one.batch.tile_ids) for one in islice(self.shown, 1, None))
+        return bool(self.shown) and beside >= self._encoder.ahead
+
+    def show(self, batch: TileBatch) -> None:
+        enough = (batch.valid_fraction >= self._min_valid) & (batch.valid_fraction > 0)
+        shown = enough & np.array([failure is None for failure in batch.failures])
+        asked = self._encoder.ask(batch.images if shown.all() else batch.images[shown])
+        self.shown.append(_Shown(batch, shown, asked))
+
+    def take(self) -> EncodedTiles:
+        """Wait for the first batch."""
+        start_s, first = time.monotonic(), self.shown.popleft()
+        encoded = self._encoder.take(first.asked)
+        self.waited_s += time.monotonic() - start_s
+        if self._watch is not None:
+            self._watch.keep(first.batch.tile_ids[first.shown], encoded)
+        return EncodedTiles(
+            tile_ids=first.batch.tile_ids,
+            valid_fraction=first.batch.valid_fraction,
+            failures=first.batch.failures,
+            encoded=first.shown,
+            embedding=_spread(encoded.embedding, first.shown),
+            attributes=_spread(encoded.attributes, first.shown),
+        )
 
 
 def _spread(rows: NDArray[np.float32], shown: NDArray[np.bool_]) -> NDArray[np.float16]:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import rasterio
+from rasterio.env import get_gdal_config, set_gdal_config
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from rszsl.errors import SceneError
@@ -19,23 +20,45 @@ REMOTE_OPTIONS = {
     "GDAL_HTTP_RETRY_DELAY": "1",
 }
 REMOTE_PREFIXES = ("/vsicurl", "/vsis3", "/vsigs", "/vsiaz", "/vsiadls", "/vsioss", "/vsiswift", "/vsihdfs")
-CACHE_BYTES = 128_000_000
+CACHE_OPTION, CACHE_BYTES = "GDAL_CACHEMAX", 128_000_000
 """GDAL keeps decoded blocks up to 5 % of the machine's memory, and fills that with any large scene. Blocks are read
 once here, so the cache need hold only what neighbouring reads share: a row of blocks of a scene 80 000 pixels wide."""
 
 
 def gdal_env(path: str) -> rasterio.Env:
     """Settings for reading `path`; the user's own GDAL_CACHEMAX, in the environment or a `rasterio.Env`, stays."""
-    remote = "://" in path or path.startswith(REMOTE_PREFIXES)
-    options: dict[str, Any] = dict(REMOTE_OPTIONS) if remote else {}
-    if "GDAL_CACHEMAX" not in os.environ and "GDAL_CACHEMAX" not in user_options():
-        options["GDAL_CACHEMAX"] = CACHE_BYTES
-    return rasterio.Env(**options)
+    options: dict[str, Any] = dict(REMOTE_OPTIONS) if _is_remote(path) else {}
+    return rasterio.Env(**options | ({} if _is_bounded_by_user() else {CACHE_OPTION: CACHE_BYTES}))
+
+
+@contextmanager
+def reading(path: str) -> Iterator[None]:
+    """Set what `gdal_env` does, for a read from an open handle: of a local file without an Env, which takes longer."""
+    if _is_remote(path):
+        with gdal_env(path):
+            yield
+    elif _is_bounded_by_user():
+        yield
+    else:
+        before = get_gdal_config(CACHE_OPTION)
+        set_gdal_config(CACHE_OPTION, CACHE_BYTES)
+        try:
+            yield
+        finally:
+            set_gdal_config(CACHE_OPTION, before)
 
 
 def user_options() -> dict[str, Any]:
     """Options of the `rasterio.Env` around the caller; a new thread does not inherit them."""
     return dict(rasterio.env.getenv()) if rasterio.env.hasenv() else {}
+
+
+def _is_remote(path: str) -> bool:
+    return "://" in path or path.startswith(REMOTE_PREFIXES)
+
+
+def _is_bounded_by_user() -> bool:
+    return CACHE_OPTION in os.environ or CACHE_OPTION in user_options()
 
 
 @contextmanager

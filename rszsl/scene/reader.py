@@ -19,7 +19,7 @@ from rasterio.windows import Window
 from rszsl.errors import OptionError, SceneError
 from rszsl.scene import radiometry as radiometric
 from rszsl.scene.bands import choose_bands, mask_bands
-from rszsl.scene.gdal import gdal_env, opened
+from rszsl.scene.gdal import gdal_env, opened, reading
 from rszsl.scene.georef import Gsd, measure_gsd
 from rszsl.scene.grid import Box
 from rszsl.scene.pixels import Tile, as_floats, fill_invalid, padded
@@ -110,7 +110,7 @@ class Scene:
             SceneError: where the pixels cannot be read.
         """
         try:
-            with gdal_env(self.path):
+            with reading(self.path):
                 return self._read_raw(box, shape)
         except (RasterioError, MemoryError) as err:
             raise SceneError(f"cannot read {box} of {self.path}: {err}") from err
@@ -152,7 +152,8 @@ class Scene:
         """The handle of this thread in this process: after a fork, parent and child would share one file position."""
         kept = getattr(self._handles, "source", None)
         if kept is None or kept[0] != os.getpid():
-            kept = self._handles.source = (os.getpid(), rasterio.open(self.path))
+            with gdal_env(self.path):
+                kept = self._handles.source = (os.getpid(), rasterio.open(self.path))
         return kept[1]
 
 

@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -52,7 +52,7 @@ class TileBatch:
 
 def load_tiles(
     dataset: SceneDataset, sampler: TileSampler, *, batch_size: int, threads: int | None = None
-) -> Iterator[TileBatch]:
+) -> Generator[TileBatch, None, None]:
     """Read all tiles of a sampler in its order.
 
     Tiles are cut from pieces that are read once, a few batches and `AHEAD_BYTES` ahead of the consumer. Where a piece
