@@ -59,17 +59,15 @@ def _constants(calibrator: Calibrator) -> dict[str, float]:
 
 
 def full_card(
-    card: Mapping[str, Any],
     recipe: Recipe,
     known: Knowledge,
     data: Path,
     constants: Constants,
     accuracy: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Complete a card."""
+    """Give the parts of a card that follow from how the model was trained and measured."""
     command = f"python -m rszsl.training {recipe.path.as_posix()}"
     return {
-        **card,
         "calibrator": calibrator_table(constants.open, constants.taught, constants.min_confidence),
         "training": {
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),

@@ -1,8 +1,10 @@
 """From recipe to model folder: a model for each fold, measured; then the one that is shipped, calibrated on theirs."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 from rszsl.errors import TrainingError
 from rszsl.labels.calibrate import Calibrator
 from rszsl.model.bundle import DsvaModel, Model
-from rszsl.model.card import CARD_FILE
+from rszsl.model.card import CARD_FILE, HASHED_FILES
 from rszsl.model.checkpoint import load_model
 from rszsl.model.device import parse_device
 from rszsl.model.dsva import Dsva
@@ -34,19 +36,12 @@ from rszsl.zsl.metrics import class_accuracy
 
 Floats = NDArray[np.float32]
 Log = Callable[[str], None]
-FINAL = "final"
+FINAL, MODEL = "final", "model"
+"""The fold that is shipped, and the folder of each fold's model under its own."""
 WATCH_EVERY = 3
 """One in so many images is looked at after an epoch; the log shows the way, the record has the figures."""
 UNFITTED = Calibrator(bias=0.0, weight_similarity=1.0, weight_margin=0.0, background_max_cosine=0.6)
 """Stands in a card between the writing of the weights and the fit on what the written models say."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where one fold's model and what it said are kept."""
-
-    model: Path
-    work: Path
 
 
 def train_only(recipe: Recipe, name: str, log: Log) -> Path:
@@ -81,12 +76,18 @@ def run(recipe: Recipe, log: Log) -> Path:
     constants = calibrate(final, told, recipe.seed)
     figures[FINAL] = measure_final(final, constants, recipe.seed)
     log(f"{FINAL}: {figures[FINAL]}")
-    card = base_card(recipe, recipe.output)
-    entries = accuracy_entries(recipe, figures)
-    write_card(recipe.output, full_card(card, recipe, final.known, data, constants, entries))
-    write_mlm(recipe.output)
+    _ship(recipe, full_card(recipe, final.known, data, constants, accuracy_entries(recipe, figures)))
     write_report(recipe, figures)
     return recipe.output
+
+
+def _ship(recipe: Recipe, card: Mapping[str, Any]) -> None:
+    """Put the final model where users find it, with its whole card."""
+    recipe.output.mkdir(parents=True, exist_ok=True)
+    for name in HASHED_FILES:
+        shutil.copyfile(recipe.work / FINAL / MODEL / name, recipe.output / name)
+    write_card(recipe.output, {**base_card(recipe, recipe.output), **card})
+    write_mlm(recipe.output)
 
 
 def _told(recipe: Recipe, fold: Fold, data: Path, log: Log) -> Said:
@@ -94,21 +95,19 @@ def _told(recipe: Recipe, fold: Fold, data: Path, log: Log) -> Said:
     log(f"fold {fold.name}: {len(fold.unseen)} concepts unseen")
     known = gather(recipe, fold, data, log)
     work = recipe.work / fold.name
-    place = Place(recipe.output if fold.name == FINAL else work / "model", work)
-    done = place.work / "trained"
-    if not (done.exists() and (place.model / CARD_FILE).exists()):
-        net = _train(recipe, known, place, log)
+    folder = work / MODEL
+    if not (folder / CARD_FILE).exists():
+        net = _train(recipe, known, work, log)
         text = decorrelate(net, known.text, _joint(recipe, known, net, log), recipe.alignment.shrinkage)
-        write_files(place.model, net, replace(known, text=text))
-        write_card(place.model, {**base_card(recipe, place.model), "calibrator": calibrator_table(UNFITTED, None, 0.5)})
-        done.touch()
-    model = load_model(str(place.model), device="cpu")
+        write_files(folder, net, replace(known, text=text))
+        write_card(folder, {**base_card(recipe, folder), "calibrator": calibrator_table(UNFITTED, None, 0.5)})
+    model = load_model(str(folder), device="cpu")
     assert isinstance(model, DsvaModel)
     asked = known.parts.kept_out | known.parts.unseen
     return Said(known, model, asked, _encoded(model, [i for i, a in zip(known.images, asked, strict=True) if a], work))
 
 
-def _train(recipe: Recipe, known: Knowledge, place: Place, log: Log) -> Dsva:
+def _train(recipe: Recipe, known: Knowledge, work: Path, log: Log) -> Dsva:
     net = build_network(recipe, len(known.attributes), known.embeddings.shape[1])
     features = build_features(recipe, known, log)
     kept_out = np.flatnonzero(known.parts.kept_out)[::WATCH_EVERY]
@@ -120,7 +119,7 @@ def _train(recipe: Recipe, known: Knowledge, place: Place, log: Log) -> Dsva:
 
     examples = TrainingSet(features, torch.from_numpy(np.flatnonzero(known.parts.train)), build_lesson(known))
     train_network(
-        net, examples, recipe.training, place.work,
+        net, examples, recipe.training, work,
         seed=recipe.seed, device=parse_device(recipe.training.device), measure=measure, log=log,
     )  # fmt: skip
     return net
