@@ -87,7 +87,7 @@ def test_tiles_come_in_their_order_from_any_number_of_threads(make_raster, threa
 
 
 def test_a_real_model_says_the_same_in_one_thread_and_in_two(make_raster, noise, model, threads, tmp_path):
-    scene, maps = make_raster(noise(3, 700, 900)), []
+    scene, maps = make_raster(noise(3, 1200, 1200)), []
     for count in (1, 2):
         threads(count)
         result = rszsl.map_scene(scene, "forest,river,farmland", model=model, output=tmp_path / f"{count}.gpkg")
@@ -115,14 +115,14 @@ def test_many_cores_are_shared_among_few_threads(threads):
 
 def test_a_threads_step_follows_the_tiles_size_and_only_on_a_cpu(make_raster, threads):
     threads(2)
-    assert [step_of(side) for side in (160, 224, 336, 1000)] == [8, 4, 1, 1]
-    tiles = np.zeros((20, 3, 160, 160), "uint8")
+    assert [step_of(side) for side in (160, 224, 336, 1000)] == [32, 16, 7, 1]
+    tiles = np.zeros((70, 3, 160, 160), "uint8")
     with model_threads("cpu") as two, model_threads("cuda:0") as none:
         here, there = Watched(160), Watched(160)
         FittingEncoder(there, print, threads=two).encode(tiles)
         FittingEncoder(here, print, threads=none).encode(tiles)
-    assert none is None and here.seen == [(20, threading.current_thread().name, 2)]
-    assert sorted(count for count, _, _ in there.seen) == [4, 8, 8]
+    assert none is None and here.seen == [(70, threading.current_thread().name, 2)]
+    assert sorted(count for count, _, _ in there.seen) == [6, 32, 32]
 
 
 def test_an_error_in_a_thread_comes_out_once_and_leaves_nothing(make_raster, threads, tmp_path):

@@ -59,7 +59,10 @@ def local_workers(gpus: int, asked: int | None = None) -> dict[int, dict[str, An
     count = asked or fitting
     threads = str(max(1, CPU_COUNT // count))
     limit = int(MEMORY_LIMIT // count)
-    return {i: {"nthreads": 1, "memory_limit": limit, "env": {"OMP_NUM_THREADS": threads}} for i in range(count)}
+    return {
+        i: {"nthreads": 1, "memory_limit": limit, "env": {"OMP_NUM_THREADS": threads, "MALLOC_ARENA_MAX": "1"}}
+        for i in range(count)
+    }
 
 
 def calm() -> dict[str, str]:

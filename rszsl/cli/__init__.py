@@ -19,6 +19,7 @@ from rszsl.cli.map import map_command
 from rszsl.cli.models import models_group
 from rszsl.cli.train import eval_command, train_command
 from rszsl.errors import RszslError
+from rszsl.model.memory import keep_freed_memory
 from rszsl.progress import JsonLines
 
 EXIT_ERROR, EXIT_USAGE, EXIT_TILES_FAILED, EXIT_INTERRUPTED = 1, 2, 3, 130
@@ -32,6 +33,7 @@ def cli() -> None:
     \b
     rszsl map scene.tif --classes "solar farm,quarry"
     """
+    keep_freed_memory()
 
 
 for _command in (
