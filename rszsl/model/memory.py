@@ -13,9 +13,10 @@ KEEP_BYTES = 1 << 30
 def keep_freed_memory() -> None:
     """Let glibc keep what a batch frees for the next one, instead of a page fault for each page of every batch.
 
-    Threads share one arena, as those of their own give large blocks back all the same; only threads that come later do,
-    so that the command line asks for it first of all. For the whole process; nothing happens where there is no glibc. What it gains: docs/decisions/0041-precision.md. It
-    also undoes the `MALLOC_TRIM_THRESHOLD_` that Dask's nannies set for their workers.
+    Threads share one arena, as arenas of their own give large blocks back all the same; those that have one keep it, so
+    the command line asks for this first of all. For the whole process; nothing happens where there is no glibc. What
+    it gains: docs/decisions/0041-precision.md and 0042. It also undoes the `MALLOC_TRIM_THRESHOLD_` that Dask's nannies
+    set for their workers.
     """
     if not sys.platform.startswith("linux"):
         return
