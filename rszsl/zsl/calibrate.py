@@ -35,7 +35,7 @@ class Cases:
     @property
     def weights(self) -> NDArray[np.float64]:
         """Weight of each case (N, C): every class counts the same, with `NEGATIVES_A_POSITIVE` to one."""
-        ups, downs = self.present.sum(0), (~self.present).sum(0)
+        ups, downs = np.maximum(self.present.sum(0), 1), np.maximum((~self.present).sum(0), 1)
         return np.asarray(np.where(self.present, 1 / ups, NEGATIVES_A_POSITIVE / downs), dtype="float64")
 
     def features(self, max_cosine: float) -> NDArray[np.float64]:
