@@ -87,7 +87,7 @@ def test_tiles_come_in_their_order_from_any_number_of_threads(make_raster, threa
 
 
 def test_a_real_model_says_the_same_in_one_thread_and_in_two(make_raster, noise, model, threads, tmp_path):
-    scene, maps = make_raster(noise(3, 1200, 1200)), []
+    scene, maps = make_raster(noise(3, 1500, 1500)), []
     for count in (1, 2):
         threads(count)
         result = rszsl.map_scene(scene, "forest,river,farmland", model=model, output=tmp_path / f"{count}.gpkg")

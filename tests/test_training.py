@@ -62,7 +62,8 @@ def test_a_fold_never_learns_from_an_unseen_concept():
     assert not (parts.train | parts.kept_out)[concepts == "harbor"].any()
     assert not (parts.train | parts.kept_out)[sets == "rsscn7"].any()
     np.testing.assert_array_equal(parts.unseen, (concepts == "harbor") & (sets == "aid"))
-    assert not (parts.train & parts.kept_out).any()
+    assert not (parts.train & parts.kept_out).any() and not (parts.train & parts.asked).any()
+    np.testing.assert_array_equal(parts.foreign, (concepts == "forest") & (sets == "rsscn7"))
     assert 0 < parts.kept_out.sum() < parts.train.sum()
     with pytest.raises(TrainingError, match="rsscn7 has no image"):
         part_images(Fold("x", ("aid",), ("harbor",), "rsscn7"), images, concepts, 0.2, 1)

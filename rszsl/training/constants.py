@@ -17,20 +17,29 @@ EXAMPLE_COUNTS = (1, 2, 5, 20)
 
 
 def calibrate(final: Said, folds: Sequence[Said], seed: int) -> Constants:
-    """Fit both calibrators: of open names on the folds' unseen concepts, of taught ones on images that were kept out.
+    """Fit both calibrators: of open names on the folds' unseen concepts, of taught ones on images of two kinds.
 
     Args:
-        final: what the final model says.
+        final: what the final model says of kept-out images.
         folds: what the folds' models say; each is asked for concepts that it never saw.
         seed: draws the examples by which a class with examples is calibrated.
     """
-    unseen, taught = [said.unseen_cases() for said in folds], final.taught_cases()
+    unseen, taught = [said.unseen_cases() for said in folds], taught_cases([final], folds)
     open_names = with_examples(fit_calibrator(*unseen), unseen, seed)
     return Constants(
         open_names,
-        with_examples(fit_calibrator(taught), [taught], seed),
+        with_examples(fit_calibrator(*taught), taught, seed),
         best_threshold(unseen, open_names),
     )
+
+
+def taught_cases(near: Sequence[Said], folds: Sequence[Said]) -> list[Cases]:
+    """Collect questions for taught names: of kept-out images, and of images from sets that a model never saw.
+
+    On images of the sets that taught them, names are told apart far better than on anybody's own scene.
+    """
+    far = [cases for said in folds if (cases := said.foreign_cases()) is not None]
+    return [*(said.taught_cases() for said in near), *far]
 
 
 def with_examples(calibrator: Calibrator, cases: Sequence[Cases], seed: int) -> Calibrator:

@@ -38,11 +38,18 @@ class Parts:
         train: learnt from.
         kept_out: of seen concepts, never learnt from.
         unseen: of the unseen concepts in the set that is asked.
+        foreign: of concepts that were taught, in sets that were not learnt from at all.
     """
 
     train: Flags
     kept_out: Flags
     unseen: Flags
+    foreign: Flags
+
+    @property
+    def asked(self) -> Flags:
+        """All that are asked of the model; it learns from none of them."""
+        return np.asarray(self.kept_out | self.unseen | self.foreign)
 
 
 def part_images(
@@ -67,7 +74,8 @@ def part_images(
         raise TrainingError(f"the fold {fold.name} asks for {missing[0]!r}, of which {fold.asked} has no image")
     used = np.isin(sets, fold.sets) & ~hidden
     kept_out = used & holdout_mask(images, keep_out, seed)
-    return Parts(used & ~kept_out, kept_out, unseen)
+    foreign = ~np.isin(sets, fold.sets) & np.isin(concepts, np.unique(concepts[used]))
+    return Parts(used & ~kept_out, kept_out, unseen, foreign)
 
 
 def concept_of_images(images: Sequence[LabelledImage], concepts: Mapping[str, Sequence[str]]) -> list[str]:

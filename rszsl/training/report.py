@@ -14,6 +14,7 @@ from rszsl.labels.calibrate import Calibrator, score
 from rszsl.labels.examples import class_row
 from rszsl.model.text import AttributeText, unit
 from rszsl.training.card import Constants
+from rszsl.training.constants import taught_cases
 from rszsl.training.decorrelate import symmetric_roots
 from rszsl.training.folds import Flags
 from rszsl.training.knowledge import Knowledge
@@ -52,13 +53,13 @@ def measure_fold(recipe: Recipe, said: Said, others: Sequence[Said]) -> Figures:
     many = [*every, *[p for p in read_places() if p not in text.taught and p not in every]][: max(AT_ONCE, len(every))]
     calibrator = replace(
         fit_calibrator(*(other.unseen_cases() for other in others)),
-        taught=fit_calibrator(*(other.taught_cases() for other in others)),
+        taught=fit_calibrator(*taught_cases(others, others)),
     )
     ranks, gap = measure_mosaics(said.unseen_cases(), calibrator, recipe.seed)
     truth, shown = known.concepts[unseen], said.of(unseen)
     kept_out = known.parts.kept_out
     among = _confidence(said, calibrator, unseen, many)
-    return {
+    return _foreign(said) | {
         "classes": len(names),
         "images": int(unseen.sum()),
         "chance": 1 / len(names),
@@ -79,11 +80,22 @@ def measure_fold(recipe: Recipe, said: Said, others: Sequence[Said]) -> Figures:
     }
 
 
+def _foreign(said: Said) -> Figures:
+    """What the model makes of a whole set that it never saw, of concepts that other sets taught it."""
+    cases = said.foreign_cases()
+    if cases is None:
+        return {}
+    shown, classes = cases.present.any(1), cases.present.shape[1]
+    right = (cases.attributes @ cases.rows.T)[shown].argmax(1) == cases.present[shown].argmax(1)
+    by_class = [right[cases.present[shown][:, c]].mean() for c in range(classes)]
+    return {f"model, {classes} taught concepts in a set that it never saw": float(np.mean(by_class))}
+
+
 def measure_final(said: Said, constants: Constants, seed: int) -> Figures:
     """Measure the final model on images kept out of the concepts that it was taught."""
     known, text = said.known, said.model.text
     by_name, best = _rows(text, known.seen), np.stack([text.phrase_row(name) for name in known.seen])
-    truth = known.concepts[said.asked]
+    truth = known.concepts[known.parts.asked]
     ranks, gap = measure_mosaics(said.taught_cases(), constants.taught, seed)
     return {
         "classes": len(known.seen),

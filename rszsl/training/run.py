@@ -103,8 +103,8 @@ def _told(recipe: Recipe, fold: Fold, data: Path, log: Log) -> Said:
         write_card(folder, {**base_card(recipe, folder), "calibrator": calibrator_table(UNFITTED, None, 0.5)})
     model = load_model(str(folder), device="cpu")
     assert isinstance(model, DsvaModel)
-    asked = known.parts.kept_out | known.parts.unseen
-    return Said(known, model, asked, _encoded(model, [i for i, a in zip(known.images, asked, strict=True) if a], work))
+    asked = [image for image, wanted in zip(known.images, known.parts.asked, strict=True) if wanted]
+    return Said(known, model, _encoded(model, asked, work))
 
 
 def _train(recipe: Recipe, known: Knowledge, work: Path, log: Log) -> Dsva:

@@ -21,29 +21,38 @@ class Said:
     Attributes:
         known: what it was taught.
         model: as a user loads it.
-        asked: bool (N,), of which images.
-        attributes: float32 (n, K), of those, unit length.
+        attributes: float32 (n, K), of the images that are asked (`Parts.asked`), unit length.
     """
 
     known: Knowledge
     model: DsvaModel
-    asked: Flags
     attributes: Floats
 
     def of(self, wanted: Flags) -> Floats:
         """Attributes of some of the images that were asked; `wanted` is (N,)."""
-        return self.attributes[wanted[self.asked]]
+        return self.attributes[wanted[self.known.parts.asked]]
 
     def unseen_cases(self) -> Cases:
         """Ask of every image whether it shows each unseen concept, by name."""
-        names = self.known.fold.unseen
-        return self._cases(names, np.stack([self.model.text.text_row(name) for name in names]))
+        names, parts = self.known.fold.unseen, self.known.parts
+        rows = np.stack([self.model.text.text_row(name) for name in names])
+        return self._cases(names, rows, parts.unseen | parts.kept_out)
 
     def taught_cases(self) -> Cases:
-        """Ask of every image whether it shows each concept that images taught."""
-        names = self.known.seen
-        return self._cases(names, np.stack([self.model.text.phrase_row(name) for name in names]))
+        """Ask of images that were kept out whether they show each concept that images taught."""
+        return self._taught(self.known.seen, self.known.parts.kept_out)
 
-    def _cases(self, names: Sequence[str], rows: Floats) -> Cases:
-        truth = self.known.concepts[self.asked]
-        return make_cases(self.attributes, truth, names, rows, self.model.background_rows)
+    def foreign_cases(self) -> Cases | None:
+        """Ask of every image of a set that the model never saw whether it shows a taught concept of that set.
+
+        None where it learnt from all sets.
+        """
+        parts = self.known.parts
+        names = sorted(set(self.known.concepts[parts.foreign].tolist()))
+        return self._taught(names, parts.foreign | parts.unseen) if names else None
+
+    def _taught(self, names: Sequence[str], wanted: Flags) -> Cases:
+        return self._cases(names, np.stack([self.model.text.phrase_row(name) for name in names]), wanted)
+
+    def _cases(self, names: Sequence[str], rows: Floats, wanted: Flags) -> Cases:
+        return make_cases(self.of(wanted), self.known.concepts[wanted], names, rows, self.model.background_rows)
