@@ -240,7 +240,7 @@ def test_command_line(make_raster, noise, tmp_path, monkeypatch, capsys):
     path = write(tmp_path / "e.gpkg", [shapely.Point(LEFT + 100, TOP - 100)], kind=["odd ground"], by=["me"])
     for command in (["map", scene, "--cache", "c"], ["relabel", "c", "--overwrite"]):
         with pytest.raises(SystemExit) as stopped:
-            main([*command, "--examples", str(path), "--class-field", "kind"])
+            main([*command, "--examples", str(path), "--class-field", "kind", "--min-confidence", "0.01"])
         assert stopped.value.code == 0
         assert gpd.read_file("scene.rszsl.gpkg", layer="tiles")["class"].tolist() == ["odd ground"]
     with pytest.raises(SystemExit) as stopped:

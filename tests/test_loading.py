@@ -292,6 +292,17 @@ def test_a_read_bounds_the_block_cache_and_gives_it_back(monkeypatch):
         assert get_gdal_config("GDAL_CACHEMAX") == 1_000_000
 
 
+def test_reads_that_overlap_give_the_bound_back(monkeypatch):
+    monkeypatch.delenv("GDAL_CACHEMAX", raising=False)
+    before = get_gdal_config("GDAL_CACHEMAX")
+    first, second = reading("a.tif"), reading("b.tif")
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    second.__exit__(None, None, None)
+    assert get_gdal_config("GDAL_CACHEMAX") == before != CACHE_BYTES
+
+
 def test_reading_threads_have_the_callers_env(make_raster, noise, monkeypatch):
     seen = []
     read_raw = Scene._read_raw

@@ -72,7 +72,7 @@ def tiles_of(scene, model, **options):
     return np.concatenate([b.tile_ids for b in batches]), np.concatenate([b.attributes for b in batches])
 
 
-@pytest.mark.parametrize("batch_size", [1, 5, 32])
+@pytest.mark.parametrize("batch_size", [1, 5, 8])
 def test_tiles_come_in_their_order_from_any_number_of_threads(make_raster, threads, batch_size):
     scene, found = make_raster(painted(SCENE)), []
     for count in (1, 3):

@@ -23,6 +23,8 @@ REMOTE_PREFIXES = ("/vsicurl", "/vsis3", "/vsigs", "/vsiaz", "/vsiadls", "/vsios
 CACHE_OPTION, CACHE_BYTES = "GDAL_CACHEMAX", 128_000_000
 """GDAL keeps decoded blocks up to 5 % of the machine's memory, and fills that with any large scene. Blocks are read
 once here, so the cache need hold only what neighbouring reads share: a row of blocks of a scene 80 000 pixels wide."""
+UNBOUNDED = get_gdal_config(CACHE_OPTION)
+"""What it is in this process, where nobody bounds it."""
 
 
 def gdal_env(path: str) -> rasterio.Env:
@@ -45,7 +47,8 @@ def reading(path: str) -> Iterator[None]:
         try:
             yield
         finally:
-            set_gdal_config(CACHE_OPTION, before)
+            # What another thread's read had set is not what was there before.
+            set_gdal_config(CACHE_OPTION, UNBOUNDED if before == CACHE_BYTES else before)
 
 
 def user_options() -> dict[str, Any]:
