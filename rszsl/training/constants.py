@@ -24,7 +24,7 @@ def calibrate(final: Said, folds: Sequence[Said], seed: int) -> Constants:
         folds: what the folds' models say; each is asked for concepts that it never saw.
         seed: draws the examples by which a class with examples is calibrated.
     """
-    unseen, taught = [said.unseen_cases() for said in folds], taught_cases([final], folds)
+    unseen, taught = [said.unseen_cases() for said in folds], [final.taught_cases(), *foreign_cases(folds)]
     open_names = with_examples(fit_calibrator(*unseen), unseen, seed)
     return Constants(
         open_names,
@@ -33,13 +33,12 @@ def calibrate(final: Said, folds: Sequence[Said], seed: int) -> Constants:
     )
 
 
-def taught_cases(near: Sequence[Said], folds: Sequence[Said]) -> list[Cases]:
-    """Collect questions for taught names: of kept-out images, and of images from sets that a model never saw.
+def foreign_cases(folds: Sequence[Said], without: Sequence[str] = ()) -> list[Cases]:
+    """Collect questions for taught names of images from sets that a fold's model never saw.
 
     On images of the sets that taught them, names are told apart far better than on anybody's own scene.
     """
-    far = [cases for said in folds if (cases := said.foreign_cases()) is not None]
-    return [*(said.taught_cases() for said in near), *far]
+    return [cases for said in folds if (cases := said.foreign_cases(without)) is not None]
 
 
 def with_examples(calibrator: Calibrator, cases: Sequence[Cases], seed: int) -> Calibrator:

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from rszsl.labels.calibrate import Calibrator, score
 from rszsl.labels.examples import class_row
 from rszsl.model.text import AttributeText, unit
-from rszsl.training.card import Constants
-from rszsl.training.constants import taught_cases
+from rszsl.training.constants import foreign_cases
 from rszsl.training.decorrelate import symmetric_roots
 from rszsl.training.folds import Flags
 from rszsl.training.knowledge import Knowledge
@@ -43,7 +42,7 @@ def measure_fold(recipe: Recipe, said: Said, others: Sequence[Said]) -> Figures:
     Args:
         recipe: of the run.
         said: by the fold's model.
-        others: by the other folds' models, on which presence is calibrated.
+        others: by the other folds' models, on which presence is calibrated, but for the concepts asked for here.
     """
     known, text = said.known, said.model.text
     unseen, names = known.parts.unseen, known.fold.unseen
@@ -52,8 +51,8 @@ def measure_fold(recipe: Recipe, said: Said, others: Sequence[Said]) -> Figures:
     every = sorted({*known.seen, *names})
     many = [*every, *[p for p in read_places() if p not in text.taught and p not in every]][: max(AT_ONCE, len(every))]
     calibrator = replace(
-        fit_calibrator(*(other.unseen_cases() for other in others)),
-        taught=fit_calibrator(*taught_cases(others, others)),
+        fit_calibrator(*(other.unseen_cases(names) for other in others)),
+        taught=fit_calibrator(*(other.taught_cases(names) for other in others), *foreign_cases(others, names)),
     )
     ranks, gap = measure_mosaics(said.unseen_cases(), calibrator, recipe.seed)
     truth, shown = known.concepts[unseen], said.of(unseen)
@@ -91,12 +90,17 @@ def _foreign(said: Said) -> Figures:
     return {f"model, {classes} taught concepts in a set that it never saw": float(np.mean(by_class))}
 
 
-def measure_final(said: Said, constants: Constants, seed: int) -> Figures:
-    """Measure the final model on images kept out of the concepts that it was taught."""
+def measure_final(said: Said, folds: Sequence[Said], seed: int) -> Figures:
+    """Measure the final model on images kept out of the concepts that it was taught.
+
+    The confidence is measured on every second image, with constants from the others and from sets that a fold's model
+    never saw; the constants that are shipped come from all.
+    """
     known, text = said.known, said.model.text
     by_name, best = _rows(text, known.seen), np.stack([text.phrase_row(name) for name in known.seen])
     truth = known.concepts[known.parts.asked]
-    ranks, gap = measure_mosaics(said.taught_cases(), constants.taught, seed)
+    cases = said.taught_cases()
+    ranks, gap = measure_mosaics(cases.half(1), fit_calibrator(cases.half(0), *foreign_cases(folds)), seed)
     return {
         "classes": len(known.seen),
         "images": len(truth),

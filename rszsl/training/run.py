@@ -74,7 +74,7 @@ def run(recipe: Recipe, log: Log) -> Path:
         log(f"{name}: {measured}")
     final = _told(recipe, _final(recipe), data, log)
     constants = calibrate(final, told, recipe.seed)
-    figures[FINAL] = measure_final(final, constants, recipe.seed)
+    figures[FINAL] = measure_final(final, told, recipe.seed)
     log(f"{FINAL}: {figures[FINAL]}")
     _ship(recipe, full_card(recipe, final.known, data, constants, accuracy_entries(recipe, figures)))
     write_report(recipe, figures)

@@ -32,26 +32,29 @@ class Said:
         """Attributes of some of the images that were asked; `wanted` is (N,)."""
         return self.attributes[wanted[self.known.parts.asked]]
 
-    def unseen_cases(self) -> Cases:
-        """Ask of every image whether it shows each unseen concept, by name."""
-        names, parts = self.known.fold.unseen, self.known.parts
+    def unseen_cases(self, without: Sequence[str] = ()) -> Cases:
+        """Ask of every image whether it shows each unseen concept, by name; leave out the concepts `without`."""
+        parts = self.known.parts
+        names = [name for name in self.known.fold.unseen if name not in without]
         rows = np.stack([self.model.text.text_row(name) for name in names])
-        return self._cases(names, rows, parts.unseen | parts.kept_out)
+        return self._cases(names, rows, (parts.unseen | parts.kept_out) & ~np.isin(self.known.concepts, without))
 
-    def taught_cases(self) -> Cases:
-        """Ask of images that were kept out whether they show each concept that images taught."""
-        return self._taught(self.known.seen, self.known.parts.kept_out)
+    def taught_cases(self, without: Sequence[str] = ()) -> Cases:
+        """Ask of images that were kept out whether they show each concept that images taught, but those `without`."""
+        return self._taught(self.known.seen, self.known.parts.kept_out, without)
 
-    def foreign_cases(self) -> Cases | None:
+    def foreign_cases(self, without: Sequence[str] = ()) -> Cases | None:
         """Ask of every image of a set that the model never saw whether it shows a taught concept of that set.
 
         None where it learnt from all sets.
         """
         parts = self.known.parts
         names = sorted(set(self.known.concepts[parts.foreign].tolist()))
-        return self._taught(names, parts.foreign | parts.unseen) if names else None
+        return self._taught(names, parts.foreign | parts.unseen, without) if names else None
 
-    def _taught(self, names: Sequence[str], wanted: Flags) -> Cases:
+    def _taught(self, names: Sequence[str], wanted: Flags, without: Sequence[str]) -> Cases:
+        names = [name for name in names if name not in without]
+        wanted = wanted & ~np.isin(self.known.concepts, without)
         return self._cases(names, np.stack([self.model.text.phrase_row(name) for name in names]), wanted)
 
     def _cases(self, names: Sequence[str], rows: Floats, wanted: Flags) -> Cases:

@@ -44,6 +44,11 @@ class Cases:
         margin = similarity - background_similarity(self.attributes, self.rows, self.background, max_cosine)
         return np.stack([similarity.ravel(), margin.ravel()], axis=1).astype("float64")
 
+    def half(self, first: int) -> "Cases":
+        """Keep every second image, from number `first` on, and all classes."""
+        kept = slice(first, None, 2)
+        return Cases(self.attributes[kept], self.rows, self.present[kept], self.background)
+
     def confidence(self, calibrator: Calibrator) -> Floats:
         """Give the probability of each case (N, C)."""
         return score(self.attributes, self.rows, self.background, calibrator).confidence
