@@ -3,9 +3,9 @@
 python tests/benchmarks/bench_start.py RECIPE [SECONDS]: docs/benchmarks/start.json, and the table of docs/TRAINING.md.
 
 Two questions. First, frozen: how well a ridge from a start's features to the teacher's embeddings carries over to
-concepts that the ridge never saw, by the best of three penalties for each start. Second, trained: what the recipe's network reaches on them in so many seconds of
-processor time, by which of its parts may learn. The concepts are classes of AID that no fold of the recipe keeps
-unseen, so that nothing is chosen on what is reported.
+concepts that the ridge never saw, by the best of three penalties for each start. Second, trained: what the recipe's
+network reaches on them in so many seconds of processor time, by which of its parts may learn. The concepts are classes
+of AID that no fold of the recipe keeps unseen, so that nothing is chosen on what is reported for the model.
 """
 
 import sys
