@@ -42,6 +42,7 @@ class Bench:
         model: name and version.
         device: where it ran.
         precision: in which arithmetic.
+        runtime: what runs the model, `torch` or `onnxruntime`.
         batch_size: tiles that the model saw at once.
         threads: of torch.
         tiles: how many were read, encoded and written.
@@ -52,6 +53,7 @@ class Bench:
     model: str
     device: str
     precision: str
+    runtime: str
     batch_size: int
     threads: int
     tiles: int
@@ -92,6 +94,7 @@ def measure_scene(scene: str, model: Model, options: MapOptions, tiles: int) -> 
         model=f"{model.card.name} {model.card.version}",
         device=model.device,
         precision=model.precision,
+        runtime=model.runtime,
         batch_size=options.batch_size,
         threads=torch.get_num_threads(),
         tiles=count,

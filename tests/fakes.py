@@ -43,6 +43,7 @@ class ColourModel:
     min_confidence = 0.5
     device = "cpu"
     precision = "fp32"
+    runtime = "torch"
 
     def __init__(self, input_px=16, gsd_m=1.0):
         self.card = SimpleNamespace(name="colours", version="1", sha256="0" * 64, input_px=input_px, gsd_m=gsd_m)

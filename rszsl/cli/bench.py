@@ -64,7 +64,7 @@ def _show(found: "Bench") -> None:
     console = Console()
     console.print(table)
     console.print(
-        f"{found.tiles} tiles, {found.model} in {found.precision} on {found.device}, batches of {found.batch_size}, "
-        f"{found.threads} threads",
+        f"{found.tiles} tiles, {found.model} in {found.precision} by {found.runtime} on {found.device}, "
+        f"batches of {found.batch_size}, {found.threads} threads",
         markup=False,
     )

@@ -13,6 +13,7 @@ from rszsl.labels.calibrate import Calibrator
 from rszsl.model.card import ModelCard
 from rszsl.model.dsva import Dsva
 from rszsl.model.encoder import ClassRows, Encoded, Floats, Pixels
+from rszsl.model.graph import GraphNetwork
 from rszsl.model.precision import DTYPES
 from rszsl.model.preprocess import Bytes, Preprocess, fit_images, normalise
 from rszsl.model.text import AttributeText
@@ -59,6 +60,11 @@ class Model(Protocol):
         """What its image side runs in: `fp32` or `bf16`."""
         ...
 
+    @property
+    def runtime(self) -> str:
+        """What runs its image side: `torch` or `onnxruntime`."""
+        ...
+
     def encode(self, tiles: Pixels) -> Encoded:
         """Encode (N, 3, P, P), float32 in 0..1 or uint8 in 0..255, P = the card's `input_px`, RGB order."""
         ...
@@ -85,6 +91,11 @@ class CardModel:
     card: ModelCard
     torch_device: torch.device
     precision: str = field(default="fp32", kw_only=True)
+
+    @property
+    def runtime(self) -> str:
+        """What runs the image side: `torch` or `onnxruntime`."""
+        return "torch"
 
     @property
     def calibrator(self) -> Calibrator:
@@ -148,13 +159,18 @@ class DsvaModel(TileModel):
         attribute_names: K names, in the order of every row.
         background_rows: float32 (B, K), unit rows of what anything may show.
         text: its text side.
-        network: its image side, in evaluation mode on `torch_device`.
+        network: its image side, in evaluation mode on `torch_device`; torch's, or the same in ONNX Runtime.
     """
 
     attribute_names: tuple[str, ...]
     background_rows: Floats
     text: AttributeText
-    network: Dsva
+    network: Dsva | GraphNetwork
+
+    @property
+    def runtime(self) -> str:
+        """What runs the image side: `torch` or `onnxruntime`."""
+        return "onnxruntime" if isinstance(self.network, GraphNetwork) else "torch"
 
     def class_rows(self, classes: Sequence[ClassName]) -> ClassRows:
         """Give one attribute row for each class; see `AttributeText.class_rows`."""

@@ -17,9 +17,12 @@ WORDS_FILE = "words.txt"
 TAUGHT_FILE = "taught.toml"
 TOWER_FILE = "tower.json"
 PROMPTS_FILE = "prompts.toml"
+GRAPH_FILE = "network.onnx"
 HASHED_FILES = (WEIGHTS_FILE, ATTRIBUTES_FILE, BACKGROUND_FILE, WORDS_FILE, TAUGHT_FILE, PROMPTS_FILE)
 FILES_OF = {"dsva": HASHED_FILES, "dsva-tower": (WEIGHTS_FILE, TOWER_FILE)}
 """The files of a model, by its architecture: the bundled kind, and what `rszsl train` writes."""
+MAYBE_FILES = (GRAPH_FILE,)
+"""Files that a model may have beside them."""
 
 T = TypeVar("T")
 
@@ -86,7 +89,7 @@ def read_card(path: Path) -> ModelCard:
         name=card.get("name", str),
         version=card.get("version", str),
         architecture=architecture,
-        files=card.table("sha256").strings(FILES_OF[architecture]),
+        files=_files(card.table("sha256"), architecture),
         input_px=inputs.get("px", int),
         gsd_m=inputs.number("gsd_m"),
         bands=tuple(inputs.get("bands", list)),
@@ -97,6 +100,10 @@ def read_card(path: Path) -> ModelCard:
         min_confidence=calibrator.number("min_confidence"),
         raw=raw,
     )
+
+
+def _files(listed: "Keys", architecture: str) -> dict[str, str]:
+    return listed.strings((*FILES_OF[architecture], *(name for name in MAYBE_FILES if name in listed)))
 
 
 def _calibrator(table: "Keys") -> Calibrator:

@@ -21,6 +21,7 @@ from rszsl.model.card import (
     ATTRIBUTES_FILE,
     BACKGROUND_FILE,
     CARD_FILE,
+    GRAPH_FILE,
     PROMPTS_FILE,
     TAUGHT_FILE,
     WEIGHTS_FILE,
@@ -31,6 +32,7 @@ from rszsl.model.card import (
 from rszsl.model.device import parse_device
 from rszsl.model.dsva import Dsva, Shape
 from rszsl.model.encoder import Floats
+from rszsl.model.graph import GraphNetwork, graph_weights, prefers_graph
 from rszsl.model.hub.card import card_names, find_card, is_hub_card, read_hub_card
 from rszsl.model.hub.source import BETWEEN, HubCard, Source, member_names, parse_source
 from rszsl.model.memory import keep_freed_memory
@@ -84,7 +86,12 @@ def find_model(name_or_path: str) -> Path:
 
 
 def load_model(
-    name_or_path: str = DEFAULT_MODEL, *, device: str = "auto", precision: str = "fp32", trust_pickle: bool = False
+    name_or_path: str = DEFAULT_MODEL,
+    *,
+    device: str = "auto",
+    precision: str = "fp32",
+    trust_pickle: bool = False,
+    runtime: str = "auto",
 ) -> Model:
     """Load a model, after checking that its files are those that its card names.
 
@@ -95,6 +102,7 @@ def load_model(
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         precision: `fp32`, whose results do not depend on the machine; `bf16`; or `auto`, as the command line does.
         trust_pickle: read weights that come as a pickle, too.
+        runtime: `torch`, or `auto`: ONNX Runtime where the model has a graph for it and the device is a CPU, in fp32.
 
     Raises:
         ModelError: where it cannot be found or fetched, is damaged, needs a newer rszsl, or the device or
@@ -104,19 +112,19 @@ def load_model(
     if torch_device.type == "cpu":
         keep_freed_memory()
     start_s = time.monotonic()
-    loaded = _load(name_or_path, torch_device, precision, trust_pickle=trust_pickle)
-    LOG.info("model %s %s on %s in %s, loaded in %.2f s", loaded.card.name, loaded.card.version, loaded.device,
-             loaded.precision, time.monotonic() - start_s)  # fmt: skip
+    loaded = _load(name_or_path, torch_device, precision, trust_pickle=trust_pickle, graph=runtime != "torch")
+    LOG.info("model %s %s on %s in %s by %s, loaded in %.2f s", loaded.card.name, loaded.card.version, loaded.device,
+             loaded.precision, loaded.runtime, time.monotonic() - start_s)  # fmt: skip
     return loaded
 
 
-def _load(name_or_path: str, torch_device: torch.device, precision: str, *, trust_pickle: bool) -> Model:
+def _load(name_or_path: str, torch_device: torch.device, precision: str, *, trust_pickle: bool, graph: bool) -> Model:
     names = (name_or_path,) if find_card(name_or_path, MODEL_FOLDERS) else member_names(name_or_path)
     if len(names) > 1:
         return _load_ensemble(names, torch_device, precision, trust_pickle=trust_pickle)
     found = _find(name_or_path)
     if isinstance(found, Path):
-        return _load_own(found, torch_device, precision, trust_pickle=trust_pickle)
+        return _load_own(found, torch_device, precision, trust_pickle=trust_pickle, graph=graph)
     model = _load_hub(found, torch_device, trust_pickle=trust_pickle)
     return replace(model, precision=choose_precision(precision, torch_device, model.card))
 
@@ -160,13 +168,13 @@ def _load_ensemble(names: Sequence[str], device: torch.device, asked: str, *, tr
     return replace(joined, precision=precision)
 
 
-def _load_own(folder: Path, device: torch.device, asked: str, *, trust_pickle: bool) -> Model:
+def _load_own(folder: Path, device: torch.device, asked: str, *, trust_pickle: bool, graph: bool) -> Model:
     card = read_card(folder / CARD_FILE)
     check_files(card)
     precision = choose_precision(asked, device, card)
     try:
         if card.architecture == "dsva":
-            return _assemble(card, device, precision)
+            return _assemble(card, device, precision, graph=graph and prefers_graph(card, device, precision))
         return assemble(card, device, precision, trust_pickle=trust_pickle)
     except (KeyError, TypeError, RuntimeError, ValueError, SafetensorError) as err:
         raise ModelError(f"{folder} does not fit this rszsl ({err}); upgrade rszsl or fetch the model again") from err
@@ -191,23 +199,32 @@ def check_files(card: ModelCard) -> None:
             )
 
 
-def _assemble(card: ModelCard, device: torch.device, precision: str) -> DsvaModel:
+def _assemble(card: ModelCard, device: torch.device, precision: str, *, graph: bool) -> DsvaModel:
     folder = card.path.parent
     tensors = load_file(folder / WEIGHTS_FILE)
     names = _attribute_names(folder / ATTRIBUTES_FILE)
     shape = Shape(input_px=card.input_px, attributes=len(names), **card.shape)
+    network = _torch_network(shape, tensors)
+    if graph:
+        image_side: Dsva | GraphNetwork = GraphNetwork(folder / GRAPH_FILE, graph_weights(network))
+    else:
+        network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.backbone.to(DTYPES[precision])
+        image_side = network
+    text = _text_side(folder, {k: v.float().numpy() for k, v in tensors.items() if not k.startswith(NETWORK_PREFIX)})
+    phrases = (folder / BACKGROUND_FILE).read_text(encoding="utf-8").splitlines()
+    background = np.stack([text.text_row(phrase) for phrase in phrases if phrase.strip()])
+    return DsvaModel(card, device, names, background, text, image_side, precision=precision)
+
+
+def _torch_network(shape: Shape, tensors: dict[str, torch.Tensor]) -> Dsva:
     network = Dsva(shape)
     # Stored in half precision, run in single unless asked: results then do not depend on the machine's arithmetic.
     weights = {k.removeprefix(NETWORK_PREFIX): v for k, v in tensors.items() if k.startswith(NETWORK_PREFIX)}
     network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in weights.items()})
     network.eval().requires_grad_(False)
     fold_batch_norms(trunk_of(network.backbone))
-    network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    network.backbone.to(DTYPES[precision])
-    text = _text_side(folder, {k: v.float().numpy() for k, v in tensors.items() if not k.startswith(NETWORK_PREFIX)})
-    phrases = (folder / BACKGROUND_FILE).read_text(encoding="utf-8").splitlines()
-    background = np.stack([text.text_row(phrase) for phrase in phrases if phrase.strip()])
-    return DsvaModel(card, device, names, background, text, network, precision=precision)
+    return network
 
 
 def _attribute_names(file: Path) -> tuple[str, ...]:

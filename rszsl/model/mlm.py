@@ -141,7 +141,11 @@ def _asset(card: ModelCard, name: str) -> dict[str, Any]:
         "file:checksum": SHA256_PREFIX + card.files[name],
     }
     if name != WEIGHTS_FILE:
-        kinds = {".toml": "application/toml", ".json": "application/json"}
+        kinds = {
+            ".toml": "application/toml",
+            ".json": "application/json",
+            ".onnx": "application/octet-stream; application=onnx",
+        }
         media = kinds.get(Path(name).suffix, "text/plain")
         return {"href": f"./{name}", "type": media, "roles": ["metadata"], **checked}
     return {

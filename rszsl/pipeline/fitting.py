@@ -12,8 +12,8 @@ from rszsl.model.bundle import Model
 from rszsl.model.encoder import Encoded, Pixels
 from rszsl.model.threads import ModelThreads, step_of
 
-NO_MEMORY = ("MPS backend out of memory", "DefaultCPUAllocator")
-"""What torch says without CUDA; there it has a type of error for it."""
+NO_MEMORY = ("MPS backend out of memory", "DefaultCPUAllocator", "Failed to allocate memory", "bad allocation")
+"""What torch says without CUDA, where it has a type of error for it; and ONNX Runtime."""
 STEPS_AHEAD = 2
 """What each thread finds when it is done with a step: the next one, and one more for when the caller is late."""
 

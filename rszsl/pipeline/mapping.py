@@ -136,7 +136,12 @@ def make_job(
     meaning = find_meaning(model, classes, learnt, own or options.attributes)
     given = options.min_confidence
     threshold = model.min_confidence if given is None else given
-    filled = options.to_record() | {"min_confidence": threshold, "device": model.device, "precision": model.precision}
+    filled = options.to_record() | {
+        "min_confidence": threshold,
+        "device": model.device,
+        "precision": model.precision,
+        "runtime": model.runtime,
+    }
     if learnt is not None:
         filled["examples_used"] = dict(zip((c.name for c in meaning.classes), meaning.examples, strict=True))
     return Job(

@@ -17,13 +17,13 @@ from rszsl.model.card import CARD_FILE, HASHED_FILES
 from rszsl.model.checkpoint import load_model
 from rszsl.model.device import parse_device
 from rszsl.model.dsva import Dsva
-from rszsl.model.mlm import write_mlm
 from rszsl.training.card import calibrator_table, full_card
 from rszsl.training.constants import calibrate
 from rszsl.training.data import LabelledImage
 from rszsl.training.decorrelate import decorrelate
 from rszsl.training.export import base_card, write_card, write_files
 from rszsl.training.folds import Fold
+from rszsl.training.graph import write_graph
 from rszsl.training.knowledge import Knowledge, gather
 from rszsl.training.prepare import build_features, build_lesson, build_network
 from rszsl.training.recipe import Recipe
@@ -87,7 +87,7 @@ def _ship(recipe: Recipe, card: Mapping[str, Any]) -> None:
     for name in HASHED_FILES:
         shutil.copyfile(recipe.work / FINAL / MODEL / name, recipe.output / name)
     write_card(recipe.output, {**base_card(recipe, recipe.output), **card})
-    write_mlm(recipe.output)
+    write_graph(recipe.output)
 
 
 def _told(recipe: Recipe, fold: Fold, data: Path, log: Log) -> Said:

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/bench_precision.py [--quick] [--compile]
 
-ONNX Runtime is measured where `onnx` and `onnxruntime` are installed; --compile needs a C++ compiler and minutes.
+fp32 is torch's; `fp32, ONNX Runtime` is what the model runs in by itself. int8 needs `onnx`; --compile needs a C++ compiler and minutes.
 """
 
 import argparse
@@ -31,7 +31,13 @@ from rszsl.zsl.data.folders import data_root
 
 SETS = ("ucm", "aid")
 BATCH, CALIBRATION, SEED = 32, 128, 20261
-WITH_ORT = find_spec("onnx") is not None and find_spec("onnxruntime") is not None
+WITH_ONNX = find_spec("onnx") is not None
+WAYS = {
+    "fp32": {"runtime": "torch"},
+    "fp32, ONNX Runtime": {},
+    "bf16": {"precision": "bf16"},
+}
+"""How the model is loaded."""
 
 
 def main():
@@ -47,7 +53,7 @@ def main():
         return
     files, truth, tiles = read_tiles(count + CALIBRATION)
     with tempfile.TemporaryDirectory() as folder:
-        graphs = export(Path(folder), tiles[count:]) if WITH_ORT else {}
+        graphs = export(Path(folder), tiles[count:]) if WITH_ONNX else {}
         figures = {"agreement": agreement(tiles[:count], sorted(set(truth)), graphs)}
         for threads in (1, 2):
             speeds = {"fp32, memory given back": run_plain(threads, given.quick)}
@@ -89,7 +95,7 @@ class Heads(torch.nn.Module):
 
 
 def export(folder, calibration):
-    """The network as ONNX in fp32, and quantised to int8 (static, per channel, convolutions) on calibration tiles."""
+    """The network as ONNX, quantised to int8 (static, per channel, convolutions) on calibration tiles."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -104,7 +110,7 @@ def export(folder, calibration):
     whole, ready, small = (folder / f"{name}.onnx" for name in ("fp32", "ready", "int8"))
     side = calibration.shape[-1]
     torch.onnx.export(
-        Heads(rszsl.load_model(device="cpu").network), (torch.zeros(2, 3, side, side),), str(whole), dynamo=False,
+        Heads(rszsl.load_model(device="cpu", runtime="torch").network), (torch.zeros(2, 3, side, side),), str(whole), dynamo=False,
         input_names=["pixels"], output_names=["embedding", "attributes"], dynamic_axes={"pixels": {0: "n"}},
         opset_version=17,
     )  # fmt: skip
@@ -113,7 +119,7 @@ def export(folder, calibration):
         ready, small, Reader(), quant_format=QuantFormat.QDQ, op_types_to_quantize=["Conv", "Add"], per_channel=True,
         activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
     )  # fmt: skip
-    return {"fp32, ONNX Runtime": whole, "int8, ONNX Runtime": small}
+    return {"int8, ONNX Runtime": small}
 
 
 def normalised(tiles):
@@ -131,7 +137,7 @@ def session(path, threads):
 
 def agreement(tiles, names, graphs):
     """Share of tiles whose nearest class is that of fp32, and cosines to what fp32 says, in percent and mean."""
-    models = {name: rszsl.load_model(device="cpu", precision=name) for name in ("fp32", "bf16")}
+    models = load_all()
     rows = models["fp32"].class_rows([ClassName(name) for name in names]).rows
     encoders = {name: model.encode for name, model in models.items()}
     for name, path in graphs.items():
@@ -160,6 +166,10 @@ def batched(tiles):
     return [tiles[start : start + BATCH] for start in range(0, len(tiles), BATCH)]
 
 
+def load_all():
+    return {name: rszsl.load_model(device="cpu", **how) for name, how in WAYS.items()}
+
+
 def noise():
     side = rszsl.load_model(device="cpu").card.input_px
     return np.random.default_rng(SEED).integers(0, 256, (BATCH, 3, side, side), dtype="uint8")
@@ -169,7 +179,7 @@ def runners(graphs, threads, *, compiled):
     """What encodes one batch that is in memory, by name; each starts from bytes, as in a map."""
     torch.set_num_threads(threads)
     tiles = noise()
-    models = {name: rszsl.load_model(device="cpu", precision=name) for name in ("fp32", "bf16")}
+    models = load_all()
     found = {name: lambda model=model: model.encode(tiles) for name, model in models.items()}
     for name, path in graphs.items():
         opened = session(path, threads)
@@ -213,7 +223,7 @@ def run_plain(threads, quick):
 def plain_allocator(threads, rounds):
     checkpoint.keep_freed_memory = lambda: None
     torch.set_num_threads(threads)
-    model, tiles = rszsl.load_model(device="cpu"), noise()
+    model, tiles = rszsl.load_model(device="cpu", runtime="torch"), noise()
     return interleaved({"fp32": lambda: model.encode(tiles)}, rounds)["fp32"]
 
 

@@ -1,0 +1,94 @@
+"""A network in ONNX Runtime, which is faster than torch on CPUs (docs/decisions/0043): torch's weights, another engine.
+
+`network.onnx` in a model folder is the graph alone, 40 kB, without weights: those of the torch network are put into it
+when it is loaded, so that a model has one copy of them, and one hash.
+"""
+
+import threading
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rszsl.model.card import GRAPH_FILE, ModelCard
+from rszsl.model.dsva import Dsva, DsvaOutput
+
+Floats = NDArray[np.float32]
+INPUT = "pixels"
+OUTPUTS = tuple(DsvaOutput.__dataclass_fields__)
+"""Names of what goes in, and of what comes out."""
+FEW_WARNINGS = 3
+"""Errors only: ONNX Runtime warns of GPUs that it does not find."""
+
+
+def prefers_graph(card: ModelCard, device: torch.device, precision: str) -> bool:
+    """Whether ONNX Runtime shall run a model: in fp32 on a CPU, where the model has a graph and the library is there."""
+    fits = device.type == "cpu" and precision == "fp32" and GRAPH_FILE in card.files
+    return fits and find_spec("onnxruntime") is not None
+
+
+def graph_weights(network: Dsva) -> dict[str, Floats]:
+    """Give a network's weights as its graph names and turns them; batch norms must have been folded.
+
+    What a graph multiplies tokens by stands transposed in it: the matrices of the transformer, and the prototypes.
+    """
+    arrays = {name: value.numpy() for name, value in network.state_dict().items()}
+    turned = {n for n, a in arrays.items() if a.ndim == 2 and (n.startswith("backbone.blocks.") or n == "prototypes")}
+    return {name: np.ascontiguousarray(a.T if name in turned else a) for name, a in arrays.items()}
+
+
+class GraphNetwork:
+    """Stands where a `Dsva` does. It runs on as many threads as torch may use in the thread that calls it.
+
+    Args:
+        file: the graph.
+        weights: by name, as `graph_weights` gives them.
+
+    Raises:
+        ValueError: where graph and weights do not fit each other.
+    """
+
+    def __init__(self, file: Path, weights: Mapping[str, Floats]) -> None:
+        self._graph, self._weights = file.read_bytes(), weights
+        self._sessions: dict[int, Any] = {}
+        self._starting = threading.Lock()
+        self._session(torch.get_num_threads())
+
+    def __call__(self, pixels: Tensor) -> DsvaOutput:
+        """Encode normalised pixels (N, 3, P, P), float32; as `Dsva.forward`.
+
+        Raises:
+            RuntimeError: where ONNX Runtime fails, as torch does.
+        """
+        session = self._session(torch.get_num_threads())
+        try:
+            found = session.run(OUTPUTS, {INPUT: pixels.contiguous().numpy()})
+        except Exception as err:  # its errors have no common type
+            raise RuntimeError(str(err)) from err
+        return DsvaOutput(**{name: torch.from_numpy(array) for name, array in zip(OUTPUTS, found, strict=True)})
+
+    def _session(self, threads: int) -> Any:
+        with self._starting:
+            if threads not in self._sessions:
+                self._sessions[threads] = self._start(threads)
+            return self._sessions[threads]
+
+    def _start(self, threads: int) -> Any:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.log_severity_level = FEW_WARNINGS
+        # Threads that wait for work would take the cores from those that read tiles.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        held = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in self._weights.values()]
+        options.add_external_initializers(list(self._weights), held)
+        try:
+            return onnxruntime.InferenceSession(self._graph, options, providers=["CPUExecutionProvider"])
+        except Exception as err:  # its errors have no common type
+            raise ValueError(f"{GRAPH_FILE} does not fit the weights: {err}") from err

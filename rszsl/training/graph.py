@@ -1,0 +1,135 @@
+"""Write a model's network as a graph for ONNX Runtime (docs/decisions/0043).
+
+    python -m rszsl.training.graph models/dsva-small
+
+The card then names the file and its hash.
+"""
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rszsl.errors import RszslError, TrainingError
+from rszsl.model.bundle import DsvaModel
+from rszsl.model.card import CARD_FILE, GRAPH_FILE, read_toml
+from rszsl.model.checkpoint import load_model
+from rszsl.model.dsva import Dsva, DsvaOutput
+from rszsl.model.graph import INPUT, OUTPUTS, GraphNetwork, graph_weights
+from rszsl.model.mlm import write_mlm
+from rszsl.training.export import write_card
+from rszsl.zsl.data.hashes import sha256_of
+
+OPSET = 18
+MOST_DIFFERENCE = 1e-4
+"""Between what torch and the graph say of a tile, at most."""
+
+
+class _AsTuple(nn.Module):
+    """ONNX knows no dataclasses."""
+
+    def __init__(self, network: Dsva) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        out = self.network(pixels)
+        return tuple(getattr(out, name) for name in OUTPUTS)
+
+
+def write_graph(folder: Path) -> Path:
+    """Write the graph of the model in a folder, check it against torch, and enter it in the card and the MLM item.
+
+    Raises:
+        TrainingError: where the model is of another kind, a weight is missing in the graph, or it says something else
+            than torch.
+        ModelError: where there is no such model.
+    """
+    model = load_model(str(folder), device="cpu", runtime="torch")
+    if not (isinstance(model, DsvaModel) and isinstance(model.network, Dsva)):
+        raise TrainingError(f"{folder} holds no model of the bundled kind (architecture dsva)")
+    network = model.network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    file = folder / GRAPH_FILE
+    temporary = file.with_suffix(".tmp")
+    temporary.write_bytes(_without_weights(_export(network, model.card.input_px), network).SerializeToString())
+    _check(temporary, network, model.card.input_px)
+    temporary.replace(file)
+    card = read_toml(folder / CARD_FILE)
+    card["sha256"][GRAPH_FILE] = sha256_of(file)
+    write_card(folder, card)
+    write_mlm(folder)
+    return file
+
+
+def _export(network: Dsva, side_px: int) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what the exporter deprecates in itself
+        program = torch.onnx.export(
+            _AsTuple(network), (torch.zeros(2, 3, side_px, side_px),), dynamo=True, opset_version=OPSET, verbose=False,
+            dynamic_shapes=({0: torch.export.Dim.DYNAMIC},), input_names=[INPUT], output_names=list(OUTPUTS),
+        )  # fmt: skip
+    assert program is not None
+    return program.model_proto
+
+
+def _without_weights(model: Any, network: Dsva) -> Any:
+    """Take the weights out of an ONNX model, and call them as `graph_weights` does."""
+    from onnx import TensorProto, numpy_helper
+
+    missing, renamed = dict(graph_weights(network)), {}
+    for tensor in model.graph.initializer:
+        array, own = numpy_helper.to_array(tensor), tensor.name.removeprefix("network.")
+        # Most keep their names; those that the exporter turned have lost theirs.
+        likely = {own: missing[own]} if own in missing else missing
+        name = next((n for n, w in likely.items() if np.array_equal(w, array)), None)
+        if name is not None:
+            del missing[name]
+            renamed[tensor.name] = name
+            dims, kind = list(tensor.dims), tensor.data_type
+            tensor.Clear()
+            tensor.MergeFrom(TensorProto(name=name, dims=dims, data_type=kind, data_location=TensorProto.EXTERNAL))
+            tensor.external_data.add(key="location", value="weights")
+    if missing:
+        raise TrainingError(f"the ONNX graph lacks {len(missing)} weights ({next(iter(missing))}, …); another torch?")
+    for node in model.graph.node:
+        for i, name in enumerate(node.input):
+            node.input[i] = renamed.get(name, name)
+    _without_words(model)
+    return model
+
+
+def _without_words(model: Any) -> None:
+    """Take out where each node comes from, paths of this machine among it."""
+    del model.graph.value_info[:], model.metadata_props[:], model.graph.metadata_props[:]
+    for part in (*model.graph.node, *model.graph.initializer, *model.graph.input, *model.graph.output):
+        del part.metadata_props[:]
+        part.doc_string = ""
+
+
+def _check(file: Path, network: Dsva, side_px: int) -> None:
+    pixels = torch.rand(3, 3, side_px, side_px, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with torch.inference_mode():
+        wanted: DsvaOutput = network(pixels)
+    found = GraphNetwork(file, graph_weights(network))(pixels)
+    for name in OUTPUTS:
+        apart = float((getattr(wanted, name) - getattr(found, name)).abs().max())
+        if apart > MOST_DIFFERENCE:
+            raise TrainingError(f"the ONNX graph's {name} is {apart:.2g} away from torch's; another torch?")
+
+
+def main() -> None:
+    """Run the command line."""
+    if len(sys.argv) != 2:
+        raise SystemExit("usage: python -m rszsl.training.graph MODEL_FOLDER")
+    try:
+        print(write_graph(Path(sys.argv[1])))
+    except RszslError as err:
+        raise SystemExit(f"error: {err}") from err
+
+
+if __name__ == "__main__":
+    main()

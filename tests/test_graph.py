@@ -1,0 +1,160 @@
+"""The bundled network in ONNX Runtime says what torch says; it is used where it fits, and nowhere else."""
+
+import shutil
+from importlib import util
+from pathlib import Path
+
+import numpy as np
+import pyogrio
+import pytest
+import torch
+
+import rszsl
+from rszsl.errors import ModelError, TrainingError
+from rszsl.model import graph
+from rszsl.model.card import CARD_FILE, GRAPH_FILE, read_card, read_toml
+from rszsl.model.checkpoint import find_model, load_model
+from rszsl.model.graph import OUTPUTS, GraphNetwork, graph_weights, prefers_graph
+from rszsl.training.data import list_images
+from rszsl.training.export import write_card
+from rszsl.training.graph import _without_weights, write_graph
+from rszsl.training.trunk import plain_view, read_square
+from rszsl.zsl.data.hashes import sha256_of
+
+NAMES = "forest,river,farmland,industrial area,residential area,solar farm,harbor,parking lot"
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def by_torch():
+    return load_model(device="cpu", runtime="torch")
+
+
+@pytest.fixture
+def copy(tmp_path):
+    return Path(shutil.copytree(find_model("dsva-small"), tmp_path / "copy"))
+
+
+@pytest.fixture(scope="module")
+def rewritten(tmp_path_factory):
+    """A copy of the bundled model whose graph was there, and was written again."""
+    folder = Path(shutil.copytree(find_model("dsva-small"), tmp_path_factory.mktemp("graph") / "copy"))
+    write_graph(folder)
+    return folder
+
+
+def tiles_of(model, count, seed=0):
+    side = model.card.input_px
+    return np.random.default_rng(seed).integers(0, 256, (count, 3, side, side)).astype("uint8")
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 33])
+def test_it_says_what_torch_says(model, by_torch, count):
+    assert (model.runtime, by_torch.runtime) == ("onnxruntime", "torch")
+    tiles, columns = tiles_of(model, count), [0, 7]
+    ours, theirs = model.encode_with_maps(tiles, columns), by_torch.encode_with_maps(tiles, columns)
+    assert ours.maps.shape[:2] == (count, 2)
+    for name in ("embedding", "attributes", "maps"):
+        found = getattr(ours, name)
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, getattr(theirs, name), atol=2e-5)
+
+
+def test_real_images_keep_their_labels(model, by_torch, shared_data):
+    images = list_images(shared_data, ("ucm", "rsscn7"))[:112]
+    tiles = np.stack([plain_view(read_square(image.path), model.card.input_px).numpy() for image in images])
+    rows = model.class_rows([rszsl.ClassName(name) for name in NAMES.split(",")]).rows
+    ours, theirs = ((m.encode(tiles).attributes @ rows.T) for m in (model, by_torch))
+    np.testing.assert_array_equal(ours.argmax(1), theirs.argmax(1))
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_it_takes_as_many_threads_as_torch_may(model):
+    tiles, before = tiles_of(model, 4), torch.get_num_threads()
+    try:
+        found = []
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append(model.encode(tiles).attributes)
+            assert threads in model.network._sessions
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_allclose(found[0], found[1], atol=1e-6)
+
+
+def test_the_record_says_what_ran(make_raster, noise, by_torch, tmp_path):
+    scene = make_raster(noise(3, 40, 40), res=(6.0, 6.0))
+    for model, name in ((None, "onnxruntime"), (by_torch, "torch")):
+        path = tmp_path / f"{name}.gpkg"
+        rszsl.map_scene(scene, "forest", model=model, output=path, device="cpu")
+        assert f'"runtime": "{name}"' in pyogrio.read_dataframe(path, layer="runs").iloc[0]["options"]
+
+
+def test_only_a_cpu_in_fp32_with_the_library_at_hand_takes_it(model, monkeypatch):
+    assert prefers_graph(model.card, CPU, "fp32")
+    assert not prefers_graph(model.card, CPU, "bf16")
+    assert not prefers_graph(model.card, torch.device("cuda"), "fp32")
+    assert load_model(device="cpu", precision="bf16").runtime == "torch"
+    monkeypatch.setattr(graph, "find_spec", lambda name: None if name == "onnxruntime" else util.find_spec(name))
+    assert load_model(device="cpu").runtime == "torch"
+
+
+def test_a_model_without_a_graph_runs_in_torch(copy):
+    card = read_toml(copy / CARD_FILE)
+    del card["sha256"][GRAPH_FILE]
+    write_card(copy, card)
+    (copy / GRAPH_FILE).unlink()
+    assert GRAPH_FILE not in read_card(copy / CARD_FILE).files
+    assert load_model(str(copy), device="cpu").runtime == "torch"
+
+
+def test_a_graph_that_is_damaged_or_of_another_model_is_refused(copy):
+    (copy / GRAPH_FILE).write_bytes((copy / GRAPH_FILE).read_bytes()[:-100])
+    with pytest.raises(ModelError, match="network.onnx is damaged or was changed"):
+        load_model(str(copy), device="cpu")
+    card = read_toml(copy / CARD_FILE)
+    card["sha256"][GRAPH_FILE] = sha256_of(copy / GRAPH_FILE)
+    write_card(copy, card)
+    with pytest.raises(ModelError, match="does not fit this rszsl .network.onnx does not fit the weights"):
+        load_model(str(copy), device="cpu")
+
+
+def test_weights_that_the_graph_does_not_know_are_refused(by_torch):
+    weights = graph_weights(by_torch.network) | {"other": np.zeros((2, 2), "float32")}
+    with pytest.raises(ValueError, match="does not fit the weights"):
+        GraphNetwork(find_model("dsva-small") / GRAPH_FILE, weights)
+
+
+def test_what_onnx_runtime_throws_is_a_runtime_error(by_torch):
+    network = GraphNetwork(find_model("dsva-small") / GRAPH_FILE, graph_weights(by_torch.network))
+    with pytest.raises(RuntimeError, match="pixels"):
+        network(torch.zeros(1, 3, 8, 8))
+
+
+@pytest.mark.slow
+def test_a_written_graph_is_that_of_its_model(rewritten, by_torch):
+    model = load_model(str(rewritten), device="cpu")
+    assert model.runtime == "onnxruntime"
+    assert (rewritten / GRAPH_FILE).stat().st_size < 100_000  # without weights
+    assert GRAPH_FILE in (rewritten / "mlm.json").read_text()
+    assert str(Path.home()).encode() not in (rewritten / GRAPH_FILE).read_bytes()
+    tiles = tiles_of(model, 3, seed=1)
+    np.testing.assert_allclose(model.encode(tiles).attributes, by_torch.encode(tiles).attributes, atol=1e-5)
+    assert read_toml(rewritten / CARD_FILE)["sha256"][GRAPH_FILE] == sha256_of(rewritten / GRAPH_FILE)
+
+
+def test_a_graph_that_lacks_a_weight_is_not_written(by_torch):
+    from onnx import ModelProto
+
+    with pytest.raises(TrainingError, match=r"lacks \d+ weights"):
+        _without_weights(ModelProto(), by_torch.network)
+
+
+def test_outputs_are_those_of_torch(by_torch):
+    out = by_torch.network(torch.zeros(1, 3, 160, 160))
+    assert [getattr(out, name).shape[0] for name in OUTPUTS] == [1] * len(OUTPUTS)
+
+
+def test_another_kind_of_model_has_no_graph(tmp_path):
+    with pytest.raises(ModelError, match="no model"):
+        write_graph(tmp_path / "nothing")
