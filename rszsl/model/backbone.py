@@ -2,14 +2,13 @@
 
 from functools import partial
 from itertools import pairwise
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-import timm
 import torch
-from timm.layers.hybrid_embed import HybridEmbed
-from timm.layers.norm_act import BatchNormAct2d
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from timm.models.vision_transformer import VisionTransformer
 
 TRUNK = "efficientnet_lite0"
 TRUNK_STRIDE_PX = 32
@@ -17,11 +16,16 @@ TRUNK_BN_EPS = 1e-3
 """The trunk's initial weights come from TensorFlow, whose batch norms use this epsilon."""
 
 
-def build_backbone(*, input_px: int, embed_dim: int, depth: int, heads: int) -> VisionTransformer:
+def build_backbone(*, input_px: int, embed_dim: int, depth: int, heads: int) -> "VisionTransformer":
     """Build the token backbone: (N, 3, input_px, input_px) -> (N, (input_px / 32)^2, embed_dim), without CLS.
 
     Its weights are random; they come from a checkpoint or from training.
     """
+    # timm and the torchvision that it brings take seconds to import, which ONNX Runtime spares.
+    import timm
+    from timm.layers.hybrid_embed import HybridEmbed
+    from timm.models.vision_transformer import VisionTransformer
+
     trunk = timm.create_model(TRUNK, features_only=True, out_indices=(4,), bn_eps=TRUNK_BN_EPS)
     return VisionTransformer(
         img_size=input_px,
@@ -39,12 +43,12 @@ def build_backbone(*, input_px: int, embed_dim: int, depth: int, heads: int) -> 
     )
 
 
-def trunk_of(backbone: VisionTransformer) -> nn.Module:
+def trunk_of(backbone: "VisionTransformer") -> nn.Module:
     """Give the convolutional part of a backbone."""
     return cast(nn.Module, backbone.patch_embed.backbone)
 
 
-def tokens_of(backbone: VisionTransformer, features: Tensor) -> Tensor:
+def tokens_of(backbone: "VisionTransformer", features: Tensor) -> Tensor:
     """Run what follows the trunk: feature map (N, C, G, G) -> tokens (N, G * G, D)."""
     embedded = backbone.patch_embed.proj(features).flatten(2).transpose(1, 2)
     return cast(Tensor, backbone.blocks(embedded + backbone.pos_embed))
@@ -55,6 +59,8 @@ def fold_batch_norms(trunk: nn.Module) -> None:
 
     Only for a trunk that will not be trained any more; its state no longer has the shape of a checkpoint.
     """
+    from timm.layers.norm_act import BatchNormAct2d
+
     for block in trunk.modules():
         children = list(block.named_children())
         for (_, conv), (name, norm) in pairwise(children):

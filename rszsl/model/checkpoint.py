@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor
 
 from rszsl.errors import ModelError
 from rszsl.model.backbone import fold_batch_norms, trunk_of
@@ -202,12 +203,12 @@ def check_files(card: ModelCard) -> None:
 def _assemble(card: ModelCard, device: torch.device, precision: str, *, graph: bool) -> DsvaModel:
     folder = card.path.parent
     tensors = load_file(folder / WEIGHTS_FILE)
-    names = _attribute_names(folder / ATTRIBUTES_FILE)
-    shape = Shape(input_px=card.input_px, attributes=len(names), **card.shape)
-    network = _torch_network(shape, tensors)
+    names, weights = _attribute_names(folder / ATTRIBUTES_FILE), _network_weights(tensors)
     if graph:
-        image_side: Dsva | GraphNetwork = GraphNetwork(folder / GRAPH_FILE, graph_weights(network))
+        image_side: Dsva | GraphNetwork = GraphNetwork(folder / GRAPH_FILE, graph_weights(weights))
     else:
+        network = _torch_network(card, len(names), weights)
+        fold_batch_norms(trunk_of(network.backbone))
         network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         network.backbone.to(DTYPES[precision])
         image_side = network
@@ -217,14 +218,30 @@ def _assemble(card: ModelCard, device: torch.device, precision: str, *, graph: b
     return DsvaModel(card, device, names, background, text, image_side, precision=precision)
 
 
-def _torch_network(shape: Shape, tensors: dict[str, torch.Tensor]) -> Dsva:
-    network = Dsva(shape)
+def _network_weights(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     # Stored in half precision, run in single unless asked: results then do not depend on the machine's arithmetic.
-    weights = {k.removeprefix(NETWORK_PREFIX): v for k, v in tensors.items() if k.startswith(NETWORK_PREFIX)}
-    network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in weights.items()})
-    network.eval().requires_grad_(False)
-    fold_batch_norms(trunk_of(network.backbone))
-    return network
+    kept = {k.removeprefix(NETWORK_PREFIX): v for k, v in tensors.items() if k.startswith(NETWORK_PREFIX)}
+    return {k: v.float() if v.is_floating_point() else v for k, v in kept.items()}
+
+
+def _torch_network(card: ModelCard, attributes: int, weights: dict[str, Tensor]) -> Dsva:
+    network = Dsva(Shape(input_px=card.input_px, attributes=attributes, **card.shape))
+    network.load_state_dict(weights)
+    return network.eval().requires_grad_(False)
+
+
+def trained_network(folder: Path) -> Dsva:
+    """Load the image side of a model of the bundled kind as training left it: in torch, batch norms not yet folded.
+
+    Raises:
+        ModelError: where there is no such model, or it is damaged.
+    """
+    card = read_card(folder / CARD_FILE)
+    check_files(card)
+    if card.architecture != "dsva":
+        raise ModelError(f"{folder} holds a {card.architecture}, no model of the bundled kind (dsva)")
+    attributes = len(_attribute_names(folder / ATTRIBUTES_FILE))
+    return _torch_network(card, attributes, _network_weights(load_file(folder / WEIGHTS_FILE)))
 
 
 def _attribute_names(file: Path) -> tuple[str, ...]:

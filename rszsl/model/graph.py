@@ -1,7 +1,7 @@
 """A network in ONNX Runtime, which is faster than torch on CPUs (docs/decisions/0043): torch's weights, another engine.
 
-`network.onnx` in a model folder is the graph alone, 40 kB, without weights: those of the torch network are put into it
-when it is loaded, so that a model has one copy of them, and one hash.
+`network.onnx` in a model folder is the graph alone, without weights: those of `model.safetensors` are put into it when it
+is loaded, so that a model has one copy of them, and one hash.
 """
 
 import threading
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rszsl.model.card import GRAPH_FILE, ModelCard
-from rszsl.model.dsva import Dsva, DsvaOutput
+from rszsl.model.dsva import DsvaOutput
 
 Floats = NDArray[np.float32]
 INPUT = "pixels"
@@ -32,12 +32,12 @@ def prefers_graph(card: ModelCard, device: torch.device, precision: str) -> bool
     return fits and find_spec("onnxruntime") is not None
 
 
-def graph_weights(network: Dsva) -> dict[str, Floats]:
-    """Give a network's weights as its graph names and turns them; batch norms must have been folded.
+def graph_weights(weights: Mapping[str, Tensor]) -> dict[str, Floats]:
+    """Turn a network's weights as its graph has them: float32, by their names in the network.
 
     What a graph multiplies tokens by stands transposed in it: the matrices of the transformer, and the prototypes.
     """
-    arrays = {name: value.numpy() for name, value in network.state_dict().items()}
+    arrays = {name: value.float().numpy() for name, value in weights.items() if value.is_floating_point()}
     turned = {n for n, a in arrays.items() if a.ndim == 2 and (n.startswith("backbone.blocks.") or n == "prototypes")}
     return {name: np.ascontiguousarray(a.T if name in turned else a) for name, a in arrays.items()}
 

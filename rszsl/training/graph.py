@@ -15,9 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from rszsl.errors import RszslError, TrainingError
-from rszsl.model.bundle import DsvaModel
-from rszsl.model.card import CARD_FILE, GRAPH_FILE, read_toml
-from rszsl.model.checkpoint import load_model
+from rszsl.model.card import CARD_FILE, GRAPH_FILE, read_card, read_toml
+from rszsl.model.checkpoint import trained_network
 from rszsl.model.dsva import Dsva, DsvaOutput
 from rszsl.model.graph import INPUT, OUTPUTS, GraphNetwork, graph_weights
 from rszsl.model.mlm import write_mlm
@@ -45,18 +44,14 @@ def write_graph(folder: Path) -> Path:
     """Write the graph of the model in a folder, check it against torch, and enter it in the card and the MLM item.
 
     Raises:
-        TrainingError: where the model is of another kind, a weight is missing in the graph, or it says something else
-            than torch.
-        ModelError: where there is no such model.
+        ModelError: where there is no such model, or it is of another kind.
+        TrainingError: where a weight is missing in the graph, or it says something else than torch.
     """
-    model = load_model(str(folder), device="cpu", runtime="torch")
-    if not (isinstance(model, DsvaModel) and isinstance(model.network, Dsva)):
-        raise TrainingError(f"{folder} holds no model of the bundled kind (architecture dsva)")
-    network = model.network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    network, side_px = trained_network(folder), read_card(folder / CARD_FILE).input_px
     file = folder / GRAPH_FILE
     temporary = file.with_suffix(".tmp")
-    temporary.write_bytes(_without_weights(_export(network, model.card.input_px), network).SerializeToString())
-    _check(temporary, network, model.card.input_px)
+    temporary.write_bytes(_without_weights(_export(network, side_px), network).SerializeToString())
+    _check(temporary, network, side_px)
     temporary.replace(file)
     card = read_toml(folder / CARD_FILE)
     card["sha256"][GRAPH_FILE] = sha256_of(file)
@@ -66,21 +61,27 @@ def write_graph(folder: Path) -> Path:
 
 
 def _export(network: Dsva, side_px: int) -> Any:
+    from onnxscript import optimizer
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what the exporter deprecates in itself
         program = torch.onnx.export(
             _AsTuple(network), (torch.zeros(2, 3, side_px, side_px),), dynamo=True, opset_version=OPSET, verbose=False,
             dynamic_shapes=({0: torch.export.Dim.DYNAMIC},), input_names=[INPUT], output_names=list(OUTPUTS),
+            optimize=False,  # it would fold the batch norms into the weights; ONNX Runtime does that when it starts
         )  # fmt: skip
     assert program is not None
-    return program.model_proto
+    model = program.model_proto
+    optimizer.fold_constants(model)
+    optimizer.remove_unused_nodes(model)
+    return model
 
 
 def _without_weights(model: Any, network: Dsva) -> Any:
     """Take the weights out of an ONNX model, and call them as `graph_weights` does."""
     from onnx import TensorProto, numpy_helper
 
-    missing, renamed = dict(graph_weights(network)), {}
+    missing, renamed = graph_weights(network.state_dict()), {}
     for tensor in model.graph.initializer:
         array, own = numpy_helper.to_array(tensor), tensor.name.removeprefix("network.")
         # Most keep their names; those that the exporter turned have lost theirs.
@@ -114,7 +115,7 @@ def _check(file: Path, network: Dsva, side_px: int) -> None:
     pixels = torch.rand(3, 3, side_px, side_px, generator=torch.Generator().manual_seed(0)) * 2 - 1
     with torch.inference_mode():
         wanted: DsvaOutput = network(pixels)
-    found = GraphNetwork(file, graph_weights(network))(pixels)
+    found = GraphNetwork(file, graph_weights(network.state_dict()))(pixels)
     for name in OUTPUTS:
         apart = float((getattr(wanted, name) - getattr(found, name)).abs().max())
         if apart > MOST_DIFFERENCE:
