@@ -333,3 +333,23 @@ def test_a_cache_of_small_row_groups_is_read_all_the_same(scene, cache, tmp_path
 def test_one_matrix_alone(cache):
     (tiles,) = open_cache(cache).batches("attributes")
     assert tiles.embedding.shape == (12, 0) and tiles.attributes.shape == (12, 3)
+
+
+def test_a_cache_is_labelled_without_what_takes_long_to_import(noise, make_raster, tmp_path):
+    scene = make_raster(noise(3, 60, 60), res=(6.0, 6.0))
+    cache = rszsl.embed_scene(scene, cache=tmp_path / "c.rszsl-cache", device="cpu")
+    code = (
+        "import sys, rszsl.cli\n"
+        "try: rszsl.cli.main(sys.argv[1:])\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "print(sorted({'torchgeo', 'torchvision', 'timm', 'transformers', 'dask'} & set(sys.modules)))"
+    )
+    for command in (
+        ["relabel", cache, "--classes", "forest", "-o", tmp_path / "o.gpkg", "-q"],
+        ["search", cache, "forest"],
+    ):
+        run = subprocess.run(
+            [sys.executable, "-c", code, *map(str, command), "--device", "cpu"][: None if "-q" in command else -2],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert run.stdout.splitlines()[-1] == "[]"

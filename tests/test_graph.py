@@ -111,12 +111,12 @@ def test_a_model_without_a_graph_runs_in_torch(copy):
 
 def test_a_graph_that_is_damaged_or_of_another_model_is_refused(copy):
     (copy / GRAPH_FILE).write_bytes((copy / GRAPH_FILE).read_bytes()[:-100])
-    with pytest.raises(ModelError, match="network.onnx is damaged or was changed"):
+    with pytest.raises(ModelError, match=r"network\.onnx is damaged or was changed"):
         load_model(str(copy), device="cpu")
     card = read_toml(copy / CARD_FILE)
     card["sha256"][GRAPH_FILE] = sha256_of(copy / GRAPH_FILE)
     write_card(copy, card)
-    with pytest.raises(ModelError, match="does not fit this rszsl .network.onnx does not fit the weights"):
+    with pytest.raises(ModelError, match=r"does not fit this rszsl .network\.onnx does not fit the weights"):
         load_model(str(copy), device="cpu")
 
 

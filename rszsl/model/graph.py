@@ -1,7 +1,7 @@
 """A network in ONNX Runtime, which is faster than torch on CPUs (docs/decisions/0043): torch's weights, another engine.
 
-`network.onnx` in a model folder is the graph alone, without weights: those of `model.safetensors` are put into it when it
-is loaded, so that a model has one copy of them, and one hash.
+`network.onnx` in a model folder is the graph alone, without weights: those of `model.safetensors` are put into it when
+it is loaded, so that a model has one copy of them, and one hash.
 """
 
 import threading
@@ -27,7 +27,7 @@ FEW_WARNINGS = 3
 
 
 def prefers_graph(card: ModelCard, device: torch.device, precision: str) -> bool:
-    """Whether ONNX Runtime shall run a model: in fp32 on a CPU, where the model has a graph and the library is there."""
+    """Whether ONNX Runtime shall run a model: in fp32 on a CPU, where model and machine have what it needs."""
     fits = device.type == "cpu" and precision == "fp32" and GRAPH_FILE in card.files
     return fits and find_spec("onnxruntime") is not None
 

@@ -1,6 +1,7 @@
 """How a model wants a whole image: resize, centre crop, mean and std, as its own processor does, on its device.
 
-Tiles of a map are read at the model's input size, so that of all this only mean and std are left for them.
+Tiles of a map are read at the model's input size, so that of all this only mean and std are left for them; torchvision,
+which takes seconds to import, is not.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,8 +15,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as tv
 
 from rszsl.errors import ModelError
 
@@ -121,6 +120,9 @@ def _resized(image: Tensor, size: tuple[int, int], how: Preprocess) -> Tensor:
     if how.pillow and how.interpolation in TWO_PASS:
         across = _stretched(image, (image.shape[-2], size[1]), how.interpolation)
         return _stretched(across, size, how.interpolation)
+    from torchvision.transforms.v2 import InterpolationMode
+    from torchvision.transforms.v2 import functional as tv
+
     resized: Tensor = tv.resize(image, list(size), interpolation=InterpolationMode(how.interpolation), antialias=True)
     return resized
 
@@ -137,6 +139,8 @@ def _stretched(image: Tensor, size: tuple[int, int], mode: str) -> Tensor:
 
 
 def _crop(image: Tensor, side: int, whole: Callable[[float], int]) -> Tensor:
+    from torchvision.transforms.v2 import functional as tv
+
     height, width = image.shape[-2:]
     missing_x, missing_y = max(0, side - width), max(0, side - height)
     if missing_x or missing_y:

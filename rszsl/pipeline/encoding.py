@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,9 @@ from rszsl.pipeline.attention import Watch
 from rszsl.pipeline.fitting import Asked, FittingEncoder
 from rszsl.pipeline.plan import ScenePlan, cache_key
 from rszsl.progress import Progress, Silent
-from rszsl.tiling import TileBatch, load_tiles
+
+if TYPE_CHECKING:
+    from rszsl.tiling import TileBatch
 
 EncodedStream = Generator[EncodedTiles, None, None]
 LOG = logging.getLogger(__name__)
@@ -49,13 +52,15 @@ def encode_tiles(
     Raises:
         ModelError: where not even one tile fits the model's memory.
     """
+    from rszsl.tiling import load_tiles
+
     warn = (progress or Silent()).warn
     with closing(load_tiles(plan.dataset, plan.sampler, batch_size=options.batch_size)) as batches:
         yield from encode_batches(batches, model, options.min_valid, warn, watch)
 
 
 def encode_batches(
-    batches: Iterable[TileBatch],
+    batches: "Iterable[TileBatch]",
     model: Model,
     min_valid: float,
     warn: Callable[[str], None],
@@ -138,7 +143,7 @@ def encode_into(
 class _Shown:
     """A batch of which the tiles that `shown` (N,) says are shown to the model."""
 
-    batch: TileBatch
+    batch: "TileBatch"
     shown: NDArray[np.bool_]
     asked: Asked
 
@@ -157,7 +162,7 @@ class _Line:
         beside = sum(len(one.batch.tile_ids) for one in islice(self.shown, 1, None))
         return bool(self.shown) and beside >= self._encoder.ahead
 
-    def show(self, batch: TileBatch) -> None:
+    def show(self, batch: "TileBatch") -> None:
         enough = (batch.valid_fraction >= self._min_valid) & (batch.valid_fraction > 0)
         shown = enough & np.array([failure is None for failure in batch.failures])
         asked = self._encoder.ask(batch.images if shown.all() else batch.images[shown])

@@ -5,7 +5,7 @@ import math
 from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import shapely
 from affine import Affine
@@ -21,7 +21,9 @@ from rszsl.scene.aoi import read_aoi
 from rszsl.scene.fingerprint import fingerprint
 from rszsl.scene.grid import Grid
 from rszsl.scene.reader import Scene, open_scene
-from rszsl.tiling import SceneDataset, TileSampler
+
+if TYPE_CHECKING:
+    from rszsl.tiling import SceneDataset, TileSampler
 
 LOG = logging.getLogger(__name__)
 COARSER_LIMIT = 2.0
@@ -57,8 +59,8 @@ class ScenePlan:
     """A scene, its tiles, and what the user should know about both."""
 
     scene: Scene
-    dataset: SceneDataset
-    sampler: TileSampler
+    dataset: "SceneDataset"
+    sampler: "TileSampler"
     aoi: shapely.Geometry | None
     warnings: tuple[str, ...]
 
@@ -82,6 +84,9 @@ def plan_scene(path: str, card: ModelCard, options: MapOptions) -> ScenePlan:
         path, bands=options.bands, value_ranges=options.value_ranges, crs=options.crs, gsd_m=options.gsd_m
     )
     aoi = read_aoi(options.aoi, scene.crs) if options.aoi else None
+    # torchgeo takes seconds to import, and who labels a cache needs none of it.
+    from rszsl.tiling import SceneDataset, TileSampler
+
     dataset = SceneDataset(scene)
     size_px = tile_size_px(scene, card, options.overlap)
     sampler = TileSampler(dataset, size_px=size_px, out_px=card.input_px, overlap=options.overlap, roi=aoi)

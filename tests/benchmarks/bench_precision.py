@@ -2,7 +2,8 @@
 
     python tests/benchmarks/bench_precision.py [--quick] [--compile]
 
-fp32 is torch's; `fp32, ONNX Runtime` is what the model runs in by itself. int8 needs `onnx`; --compile needs a C++ compiler and minutes.
+fp32 is torch's; `fp32, ONNX Runtime` is what the model runs in by itself. int8 needs `onnx`; --compile needs a C++
+compiler and minutes.
 """
 
 import argparse
@@ -109,8 +110,9 @@ def export(folder, calibration):
 
     whole, ready, small = (folder / f"{name}.onnx" for name in ("fp32", "ready", "int8"))
     side = calibration.shape[-1]
+    network = rszsl.load_model(device="cpu", runtime="torch").network
     torch.onnx.export(
-        Heads(rszsl.load_model(device="cpu", runtime="torch").network), (torch.zeros(2, 3, side, side),), str(whole), dynamo=False,
+        Heads(network), (torch.zeros(2, 3, side, side),), str(whole), dynamo=False,
         input_names=["pixels"], output_names=["embedding", "attributes"], dynamic_axes={"pixels": {0: "n"}},
         opset_version=17,
     )  # fmt: skip
