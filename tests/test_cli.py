@@ -1,5 +1,6 @@
 """The command line as a user meets it: a real process, its exit code, its one line, the files that it leaves."""
 
+import gc
 import json
 import os
 import signal
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 import shapely
 from rasterio.transform import Affine
+
+from rszsl.slow_imports import without_collector
 
 
 def rszsl(*args, cwd=None, timeout=180):
@@ -312,3 +315,34 @@ def test_a_checkpoint_that_was_changed_is_refused(tmp_path, make_raster, noise, 
     said = capsys.readouterr().err
     assert exit_.value.code == 1 and "model.safetensors" in said and "sha256" in said and len(said.splitlines()) == 1
     assert not out.exists()
+
+
+def test_the_collector_rests_while_large_libraries_are_imported():
+    with without_collector():
+        assert not gc.isenabled()
+    assert gc.isenabled() and gc.get_freeze_count()
+    gc.unfreeze()
+    gc.disable()  # who keeps it off, has it off afterwards
+    try:
+        with without_collector():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+def test_a_process_does_what_is_due_at_its_end(tmp_path):
+    script = (
+        "import atexit, sys, threading, rszsl.__main__ as command\n"
+        "atexit.register(print, 'due')\n"
+        "sys.argv = ['rszsl', *sys.argv[1:]]\n"
+        "command.run()"
+    )
+    for arguments, code in (
+        (["--version"], 0),
+        (["map", str(tmp_path / "no.tif"), "--classes", "a"], 1),
+        (["nope"], 2),
+    ):
+        run = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True)
+        assert run.returncode == code and run.stdout.splitlines()[-1] == "due"
+        assert bool(run.stderr) == bool(code) and "Traceback" not in run.stderr

@@ -4,11 +4,14 @@
 `encode_tiles`, `label_batches`, `write_map`) are there for other runners.
 """
 
-from rszsl.pipeline.caching import embed_scene, relabel, search
-from rszsl.pipeline.encoding import encode_tiles
-from rszsl.pipeline.labelling import MapResult, label_batches, make_result, summary, write_map
-from rszsl.pipeline.mapping import map_scene, map_with
-from rszsl.pipeline.plan import Footing, ScenePlan, default_cache, default_output, plan_rows, plan_scene
+from rszsl.slow_imports import without_collector
+
+with without_collector():  # torch among them
+    from rszsl.pipeline.caching import embed_scene, relabel, search
+    from rszsl.pipeline.encoding import encode_tiles
+    from rszsl.pipeline.labelling import MapResult, label_batches, make_result, summary, write_map
+    from rszsl.pipeline.mapping import map_scene, map_with
+    from rszsl.pipeline.plan import Footing, ScenePlan, default_cache, default_output, plan_rows, plan_scene
 
 __all__ = [
     "Footing",
