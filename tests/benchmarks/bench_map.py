@@ -63,8 +63,9 @@ def main():
 def what_of(given):
     return (
         f"medians of {given.repeats} turns; scenes of {given.size} px a side at {GSD_M} m, batch {BATCH}, "
-        f"fp32 by ONNX Runtime; the model alone on {given.model_tiles} tiles in memory, the faster of both ways; torchgeo: "
-        f"RasterDataset, GridGeoSampler and a DataLoader of {WORKERS} workers before the same model, without any output"
+        f"fp32 by ONNX Runtime; the model alone on {given.model_tiles} tiles in memory, the faster of both ways; "
+        f"torchgeo: RasterDataset, GridGeoSampler and a DataLoader of {WORKERS} workers before the same model, without "
+        "any output"
     )
 
 

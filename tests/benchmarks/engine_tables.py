@@ -14,6 +14,8 @@ RECORDS = {
     "map": "The whole of `map`",
     "scale": "Writing, relabelling and memory after the model",
     "precision": "Precision and runtimes",
+    "launch": "What a command costs before it works",
+    "profile": "Where the time goes",
     "dask": "A Dask cluster on two cores",
 }
 
