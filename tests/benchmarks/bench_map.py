@@ -7,7 +7,6 @@ Scenes are generated once into a folder for temporary files: textured, 1.5 m a p
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import rasterio
 import torch
+from bench_scale import peak_mib
 from rasterio.shutil import copy
 from rasterio.transform import from_origin
 from rasterio.windows import Window
@@ -191,7 +191,7 @@ def run_alone(scene):
 
 def map_alone(scene, output):
     result = rszsl.map_scene(scene, CLASSES, output=output, device="cpu", batch_size=BATCH)
-    return {"seconds": result.seconds, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    return {"seconds": result.seconds, "peak_mb": peak_mib()}
 
 
 if __name__ == "__main__":
