@@ -1,6 +1,6 @@
-"""The whole of `map` against its model alone, against a plain torchgeo loop, and its memory and time by size; map.json.
+"""`map` against its model alone and a plain torchgeo loop (map.json); its memory and time by size (map_size.json).
 
-    python tests/benchmarks/bench_map.py [--quick] [--size 10000] [--sizes 10000,20000,40000] [--repeats 3]
+    python tests/benchmarks/bench_map.py [speeds] [sizes] [--quick] [--size 10000] [--sizes 10000,20000,40000]
 
 Scenes are generated once into a folder for temporary files: textured, 1.5 m a pixel, cloud-optimised GeoTIFF.
 """
@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,7 @@ WHOLE, PARTED = "model, a batch at a time", "model, a step a thread"
 
 def main():
     options = argparse.ArgumentParser()
+    options.add_argument("parts", nargs="*", choices=("speeds", "sizes", []), help="default: both")
     options.add_argument("--quick", action="store_true", help="a small scene, one repeat, nothing recorded")
     options.add_argument("--size", type=int, default=10_000, help="side in pixels of the scene for the speeds")
     options.add_argument("--sizes", default="10000,20000,40000", help="sides of the scenes for memory and time by size")
@@ -52,12 +54,26 @@ def main():
         return
     if given.quick:
         given.size, given.sizes, given.model_tiles, given.repeats = 1600, "1600,3200", 64, 1
-    figures = {kind: speeds(make_scene(given.size, kind), given) for kind in ("deflate", "jpeg")}
-    figures["by size"] = by_size([int(side) for side in given.sizes.split(",")], given.size_repeats)
-    if given.quick:
-        print(json.dumps(figures, indent=1))
-        return
-    write_record("map", figures, seed=SEED, what=what_of(given), libraries={"torch threads": torch.get_num_threads()})
+    for part in given.parts or ("speeds", "sizes"):
+        if part == "speeds":
+            name, what = "map", what_of(given)
+            figures = {kind: speeds(make_scene(given.size, kind), given) for kind in ("deflate", "jpeg")}
+        else:
+            name, what = (
+                "map_size",
+                f"medians of {given.size_repeats} runs, each in a process of its own, whose peak it is",
+            )
+            figures = by_size([int(side) for side in given.sizes.split(",")], given.size_repeats)
+        if given.quick:
+            print(json.dumps(figures, indent=1))
+            continue
+        write_record(name, figures, seed=SEED, what=what, libraries=libraries())
+
+
+def libraries():
+    return {"torch threads": torch.get_num_threads(), "gdal": rasterio.__gdal_version__} | {
+        name: version(name) for name in ("torch", "onnxruntime", "torchgeo", "rasterio")
+    }
 
 
 def what_of(given):

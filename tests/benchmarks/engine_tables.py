@@ -12,6 +12,7 @@ from rszsl.zsl.experiments.table import insert_table
 RECORDS = {
     "read": "Reading",
     "map": "The whole of `map`",
+    "map_size": "Memory and time of `map` by size",
     "scale": "Writing, relabelling and memory after the model",
     "precision": "Precision and runtimes",
     "launch": "What a command costs before it works",
