@@ -3,6 +3,7 @@
 import atexit
 import os
 import sys
+from contextlib import suppress
 
 from rszsl.cli import main
 
@@ -17,7 +18,8 @@ def run() -> None:
     except SystemExit as end:
         atexit._run_exitfuncs()
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+            with suppress(OSError):  # whoever reads it may have gone, as `head` does
+                stream.flush()
         os._exit(end.code if isinstance(end.code, int) else 0)
 
 

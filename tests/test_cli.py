@@ -331,6 +331,14 @@ def test_the_collector_rests_while_large_libraries_are_imported():
         gc.enable()
 
 
+def test_a_reader_that_has_gone_is_no_error():
+    read, write = os.pipe()
+    os.close(read)
+    run = subprocess.run([sys.executable, "-m", "rszsl", "--version"], stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert "Traceback" not in run.stderr
+
+
 def test_a_process_does_what_is_due_at_its_end(tmp_path):
     script = (
         "import atexit, sys, threading, rszsl.__main__ as command\n"

@@ -100,6 +100,11 @@ def test_only_a_cpu_in_fp32_with_the_library_at_hand_takes_it(model, monkeypatch
     assert load_model(device="cpu").runtime == "torch"
 
 
+def test_an_unknown_runtime_is_refused():
+    with pytest.raises(ModelError, match='unknown runtime "onnx"; use auto or torch'):
+        load_model(device="cpu", runtime="onnx")
+
+
 def test_a_model_without_a_graph_runs_in_torch(copy):
     card = read_toml(copy / CARD_FILE)
     del card["sha256"][GRAPH_FILE]

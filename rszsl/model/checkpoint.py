@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 Elsewhere = tuple[Source, str, HubCard | None]
 """Where a model from elsewhere is, its name, and our card of it."""
 LOG = logging.getLogger(__name__)
+RUNTIMES = ("auto", "torch")
 NETWORK_PREFIX = "network."
 TABLE_PREFIX = "table."
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -106,9 +107,11 @@ def load_model(
         runtime: `torch`, or `auto`: ONNX Runtime where the model has a graph for it and the device is a CPU, in fp32.
 
     Raises:
-        ModelError: where it cannot be found or fetched, is damaged, needs a newer rszsl, or the device or
-            the precision is not there.
+        ModelError: where it cannot be found or fetched, is damaged, needs a newer rszsl, or the device,
+            the precision or the runtime is not there.
     """
+    if runtime not in RUNTIMES:
+        raise ModelError(f'unknown runtime "{runtime}"; use {" or ".join(RUNTIMES)}')
     torch_device = parse_device(device)
     if torch_device.type == "cpu":
         keep_freed_memory()
