@@ -115,14 +115,14 @@ def test_many_cores_are_shared_among_few_threads(threads):
 
 def test_a_threads_step_follows_the_tiles_size_and_only_on_a_cpu(make_raster, threads):
     threads(2)
-    assert [step_of(side) for side in (160, 224, 336, 1000)] == [32, 16, 7, 1]
-    tiles = np.zeros((70, 3, 160, 160), "uint8")
+    assert [step_of(side) for side in (160, 224, 336, 1000)] == [8, 4, 1, 1]
+    tiles = np.zeros((22, 3, 160, 160), "uint8")
     with model_threads("cpu") as two, model_threads("cuda:0") as none:
         here, there = Watched(160), Watched(160)
         FittingEncoder(there, print, threads=two).encode(tiles)
         FittingEncoder(here, print, threads=none).encode(tiles)
-    assert none is None and here.seen == [(70, threading.current_thread().name, 2)]
-    assert sorted(count for count, _, _ in there.seen) == [6, 32, 32]
+    assert none is None and here.seen == [(22, threading.current_thread().name, 2)]
+    assert sorted(count for count, _, _ in there.seen) == [6, 8, 8]
 
 
 def test_an_error_in_a_thread_comes_out_once_and_leaves_nothing(make_raster, threads, tmp_path):

@@ -179,7 +179,9 @@ class DsvaModel(TileModel):
     def _run(self, pixels: Tensor, columns: Sequence[int] = ()) -> Encoded:
         with torch.inference_mode():
             normal = normalise(pixels, self.preprocess).to(DTYPES[self.precision])
-            out = self.network(normal.contiguous(memory_format=torch.channels_last))
+            if self.runtime == "torch":
+                normal = normal.contiguous(memory_format=torch.channels_last)
+            out = self.network(normal)
         return Encoded(out.embedding.cpu().numpy(), out.attributes.cpu().numpy(), maps_of(out.maps, columns))
 
 
@@ -198,4 +200,4 @@ def on_device(tiles: Pixels, card: ModelCard, device: torch.device) -> Tensor:
     if tiles.ndim != 4 or tiles.shape[1:] != (3, side, side):
         raise ModelError(f"{card.name} wants tiles (N, 3, {side}, {side}), got {tiles.shape}")
     pixels = torch.from_numpy(tiles).to(device)
-    return pixels if pixels.is_floating_point() else pixels.float() / 255
+    return pixels if pixels.is_floating_point() else pixels.float().div_(255)

@@ -83,8 +83,8 @@ class GraphNetwork:
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        # Its own store grows for every thread; what torch and numpy use keeps freed memory as well (`memory.py`).
-        options.enable_mem_pattern = options.enable_cpu_mem_arena = False
+        # Its arena serves all threads of a session. A plan of memory for each shape would hold more, and gain nothing.
+        options.enable_mem_pattern = False
         options.log_severity_level = FEW_WARNINGS
         # Threads that wait for work would take the cores from those that read tiles.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -79,7 +79,7 @@ def normalise(pixels: Tensor, how: Preprocess) -> Tensor:
     """Take off the mean and divide by std: (N, 3, P, P) in 0..1 -> the same shape."""
     mean = torch.tensor(how.mean, device=pixels.device)[:, None, None]
     std = torch.tensor(how.std, device=pixels.device)[:, None, None]
-    return (pixels - mean) / std
+    return (pixels - mean).div_(std)
 
 
 def read_image(path: Path) -> Bytes:

@@ -10,7 +10,7 @@ import torch
 
 MOST_THREADS = 8
 """More would wait for each other's Python; where torch may use more cores, each of these uses several."""
-STEP_PX = 32 * 160 * 160
+STEP_PX = 8 * 160 * 160
 """Pixels that such a thread shows a model at once, or one tile (docs/decisions/0042 says why not more)."""
 
 _setting = threading.Lock()
