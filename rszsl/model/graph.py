@@ -17,6 +17,7 @@ from torch import Tensor
 
 from rszsl.model.card import GRAPH_FILE, ModelCard
 from rszsl.model.dsva import DsvaOutput
+from rszsl.model.threads import cores_each
 
 Floats = NDArray[np.float32]
 INPUT = "pixels"
@@ -57,7 +58,7 @@ class GraphNetwork:
         self._graph, self._weights = file.read_bytes(), weights
         self._sessions: dict[int, Any] = {}
         self._starting = threading.Lock()
-        self._session(torch.get_num_threads())
+        self._session(cores_each(torch.get_num_threads()))  # the one that a map runs
 
     def __call__(self, pixels: Tensor) -> DsvaOutput:
         """Encode normalised pixels (N, 3, P, P), float32; as `Dsva.forward`.

@@ -51,6 +51,11 @@ def model_threads(device: str) -> Iterator[ModelThreads | None]:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
+def cores_each(cores: int) -> int:
+    """How many of a CPU's cores each of these threads may use."""
+    return cores // min(cores, MOST_THREADS)
+
+
 def step_of(input_px: int) -> int:
     """Tiles of so many pixels a side that one of these threads shows a model at once, at most."""
     return max(1, STEP_PX // input_px**2)
@@ -64,7 +69,7 @@ def _start(pool: ThreadPoolExecutor, count: int, cores: int) -> None:
     together = threading.Barrier(count)
     with _setting:
         try:
-            wait([pool.submit(_enter, cores // count, together) for _ in range(count)])
+            wait([pool.submit(_enter, cores_each(cores), together) for _ in range(count)])
         finally:
             together.abort()
             torch.set_num_threads(cores)
