@@ -23,11 +23,10 @@ from record import write_record
 SIDE_PX, GSD_M, SEED = 160, 1.5, 20261
 STEPS = (
     ("torch", "import torch"),
-    ("torchvision (torchgeo imports it)", "import torchvision"),
-    ("torchgeo", "import torchgeo.datasets, torchgeo.samplers"),
     ("geopandas, pyogrio, scipy", "import geopandas, pyogrio, scipy.sparse"),
     ("ONNX Runtime", "import onnxruntime"),
     ("rszsl", "import rszsl.pipeline.mapping"),
+    ("torchgeo, and the torchvision that it brings", "import rszsl.tiling"),
     ("loading the model", "model = rszsl.load_model(device='cpu')"),
     ("the map of one tile", "rszsl.map_scene(scene, 'forest,river', model=model, output=output, overwrite=True)"),
 )

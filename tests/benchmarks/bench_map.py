@@ -1,6 +1,6 @@
 """`map` against its model alone and a plain torchgeo loop (map.json); its memory and time by size (map_size.json).
 
-    python tests/benchmarks/bench_map.py [speeds] [sizes] [--quick] [--size 10000] [--sizes 10000,20000,40000]
+    python tests/benchmarks/bench_map.py [speeds] [sizes] [--quick] [--size 20000] [--sizes 10000,20000,40000]
 
 Scenes are generated once into a folder for temporary files: textured, 1.5 m a pixel, cloud-optimised GeoTIFF.
 """
@@ -42,9 +42,9 @@ def main():
     options = argparse.ArgumentParser()
     options.add_argument("parts", nargs="*", choices=("speeds", "sizes", []), help="default: both")
     options.add_argument("--quick", action="store_true", help="a small scene, one repeat, nothing recorded")
-    options.add_argument("--size", type=int, default=10_000, help="side in pixels of the scene for the speeds")
+    options.add_argument("--size", type=int, default=20_000, help="side in pixels of the scene for the speeds")
     options.add_argument("--sizes", default="10000,20000,40000", help="sides of the scenes for memory and time by size")
-    options.add_argument("--model-tiles", type=int, default=2048, help="tiles that the model alone sees")
+    options.add_argument("--model-tiles", type=int, default=4096, help="tiles that the model alone sees")
     options.add_argument("--repeats", type=int, default=3, help="of the speeds")
     options.add_argument("--size-repeats", type=int, default=1, help="of memory and time by size")
     options.add_argument("--alone", nargs=2, metavar=("SCENE", "OUTPUT"), help=argparse.SUPPRESS)
