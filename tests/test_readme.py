@@ -1,5 +1,6 @@
 """What the README says, run: its commands are taken from the file, not copied here."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -16,6 +17,18 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 RSZSL = [sys.executable, "-m", "rszsl"]
 LONG = {"train", "eval", "benchmark"}
 """Take minutes to hours, on data of the reader's: read as the program reads them, and not run."""
+ONE_AFTER_ANOTHER = """
+import json, sys
+from rszsl.cli import main
+for arguments in json.loads(sys.argv[1]):
+    try:
+        main(arguments)
+    except SystemExit as end:
+        print("exit", end.code or 0, *arguments, file=sys.stderr, flush=True)
+        if end.code:
+            raise
+"""
+"""Runs commands in one process, so that torch is imported once, up to the first one that fails."""
 
 
 def ci_line(name: str) -> str:
@@ -75,14 +88,19 @@ def test_every_rszsl_line_is_one_that_the_program_takes(demo):
     lines = rszsl_lines()
     assert len(lines) >= 8
     (folder / "scene.tif").symlink_to(scene)  # the cache takes its name from the scene
+    commands = []
     for number, line in enumerate(line for line in lines if line[0] not in LONG):
         name = "scene.tif" if line[0] == "embed" else str(scene)
         arguments = [name if a.endswith(".tif") else str(ours.get(a, a)) for a in line]
         if arguments[0] == "map" and "-o" not in arguments and "--out" not in arguments:
             arguments += ["-o", f"out{number}.gpkg"]
-        arguments = ["1,2,3" if a == "4,3,2" else a for a in arguments]
-        run = subprocess.run([*RSZSL, *arguments], cwd=folder, capture_output=True, text=True, timeout=300)
-        assert run.returncode == 0, f"{line}: {run.stderr}"
+        commands.append(["1,2,3" if a == "4,3,2" else a for a in arguments])
+    run = subprocess.run(
+        [sys.executable, "-c", ONE_AFTER_ANOTHER, json.dumps(commands)],
+        cwd=folder, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert run.stderr.count("exit 0") == len(commands)
 
 
 def test_every_long_line_is_one_that_the_program_reads(tmp_path):
