@@ -2,17 +2,14 @@
 
 import gc
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec, module_from_spec
 from threading import RLock
 from types import ModuleType
 from typing import Any
-
-COMPILER = "torch._dynamo.utils"
-"""What torchvision asks torch's compiler for while it is imported."""
 
 
 @contextmanager
@@ -34,81 +31,92 @@ def without_collector() -> Iterator[None]:
 
 
 @contextmanager
-def without_compiler() -> Iterator[None]:
-    """Keep `import torchvision` from importing torch's compiler, 2 s for one function that a map never calls.
+def in_part(packages: Mapping[str, Sequence[str]]) -> Iterator[None]:
+    """Import single modules of packages, which run their `__init__` only when somebody asks for more.
 
-    What is imported meanwhile gets functions that import the compiler when they are called. Afterwards, or where it
-    was imported before, everything is as without this.
+    `import torchvision` brings models and, for one of its operators, torch's compiler; `import torchgeo.datasets` a
+    hundred data sets. A map wants a few base classes of them, and saves 3 s. Who uses these packages later finds all
+    of it, as `importlib.util.LazyLoader` would have it; that one imports no module of a package without all the rest.
+    A package that is imported already stays as it is.
+
+    Args:
+        packages: by name, each after the one that it is part of, with those of its modules that hold what will be
+            imported from it.
     """
-    if COMPILER in sys.modules:
-        yield
-        return
-    deferred = ModuleType(COMPILER)
-    deferred.__getattr__ = partial(_function_later, deferred)  # type: ignore[method-assign]
-    sys.modules[COMPILER] = deferred
+    found = [_defer(name, parts) for name, parts in packages.items() if name not in sys.modules]
     try:
         yield
     finally:
-        _give_way(deferred)
+        for package in found:
+            package.seal()
 
 
-def _function_later(deferred: ModuleType, name: str) -> Callable[..., Any]:
-    if name.startswith("__"):
-        raise AttributeError(name)
-
-    def function(*args: Any, **kwargs: Any) -> Any:
-        _give_way(deferred)
-        return getattr(import_module(COMPILER), name)(*args, **kwargs)
-
-    return function
+@dataclass(slots=True)
+class _State:
+    parts: Sequence[str]
+    path: Any = None
+    running: bool = False
+    lock: RLock = field(default_factory=RLock)
 
 
-def _give_way(deferred: ModuleType) -> None:
-    if sys.modules.get(COMPILER) is deferred:
-        del sys.modules[COMPILER]
+class _Deferred(ModuleType):
+    """A package whose `__init__` has not run; it becomes a common module when it has."""
 
+    __deferred__: _State
 
-def defer_package(name: str, *parts: str) -> None:
-    """Import some modules of a package, and run its `__init__` only when it is asked for a name that they lack.
+    def seal(self) -> None:
+        """From now on run `__init__` first, whatever is asked for; Python looks for modules along `__path__`."""
+        if isinstance(self, _Deferred) and not self.__deferred__.running:
+            self.__deferred__.path = vars(self).pop("__path__")
 
-    `import torchgeo.datasets` takes a second to import a hundred data sets; a map needs two base classes. For who uses
-    the package everything is there as ever. One that is imported already stays as it is.
+    def __getattr__(self, name: str) -> Any:
+        state = self.__deferred__
+        if name.startswith("__") and name not in ("__all__", "__path__"):  # Python asks any module for many of these
+            raise AttributeError(name)
+        if state.path is None and not state.running and (found := _of_a_module(self.__name__, name, state.parts)):
+            return found[0]
+        self._run(state)
+        try:
+            return vars(self)[name]
+        except KeyError:
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}") from None
 
-    Args:
-        name: of the package.
-        parts: its modules, without the package's name, that are asked first.
-    """
-    if name in sys.modules:
-        return
-    spec = find_spec(name)
-    assert spec is not None and spec.loader is not None, name
-    package, loader, lock = module_from_spec(spec), spec.loader, RLock()
-    whole = False
-
-    def load() -> None:
-        nonlocal whole
-        with lock:  # other threads wait for it, while what the package itself imports finds it half there, as ever
-            if whole:
+    def _run(self, state: _State) -> None:
+        spec = self.__spec__
+        assert spec is not None and spec.loader is not None
+        with state.lock:  # other threads wait; what `__init__` itself imports finds the package half there, as ever
+            if state.running or type(self) is not _Deferred:
                 return
-            whole = True
+            state.running = True
+            if state.path is not None:
+                self.__path__ = state.path
             try:
-                loader.exec_module(package)
-            except BaseException:
-                whole = False
-                raise
+                spec.loader.exec_module(self)
+            finally:
+                state.running = False
+            self.__class__ = ModuleType  # type: ignore[assignment]
+            del self.__deferred__
 
-    def get(wanted: str) -> Any:
-        special = wanted.startswith("__")  # Python looks for many of these in any module
-        for part in () if special or whole else parts:
-            if hasattr(module := import_module(f"{name}.{part}"), wanted):
-                return getattr(module, wanted)
-        if not special or wanted == "__all__":
-            load()
-        if wanted in package.__dict__:
-            return package.__dict__[wanted]
-        raise AttributeError(f"module {name!r} has no attribute {wanted!r}")
 
-    package.__getattr__ = get  # type: ignore[method-assign]
+def _defer(name: str, parts: Sequence[str]) -> _Deferred:
+    spec = find_spec(name)
+    if spec is None:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    package = module_from_spec(spec)
+    package.__class__ = _Deferred
+    assert isinstance(package, _Deferred)
+    package.__deferred__ = _State(parts)
     sys.modules[name] = package
     parent, _, child = name.rpartition(".")
-    setattr(sys.modules[parent], child, package)
+    if parent:
+        setattr(sys.modules[parent], child, package)
+    return package
+
+
+def _of_a_module(package: str, name: str, parts: Sequence[str]) -> list[Any]:
+    """What some modules of a package hold by that name, or its module of that name; empty where there is neither."""
+    for part in parts:
+        if hasattr(module := import_module(f"{package}.{part}"), name):
+            return [getattr(module, name)]
+    whole = f"{package}.{name}"
+    return [import_module(whole)] if find_spec(whole) else []

@@ -5,18 +5,19 @@ import sys
 
 import pytest
 
-COMPILER_STAYS_AWAY = """
+IN_PART = """
 import sys
 import rszsl.tiling
-assert "torch._dynamo" not in sys.modules and "torch._dynamo.utils" not in sys.modules
-assert "torchgeo.datasets.eurosat" not in sys.modules
+import torchgeo, torchvision
+for name in ("torch._dynamo", "torchvision.ops", "torchvision.models", "torchgeo.datasets.eurosat"):
+    assert name not in sys.modules, name
 """
 
 
-def in_new_process(code):
-    run = subprocess.run([sys.executable, "-c", COMPILER_STAYS_AWAY + code], capture_output=True, text=True)
+def in_new_process(code, before=IN_PART):
+    run = subprocess.run([sys.executable, "-c", before + code], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    return run.stdout
+    return run.stdout.splitlines()
 
 
 def test_every_data_set_is_there_for_who_asks():
@@ -25,46 +26,69 @@ import torchgeo.datasets
 from torchgeo.datasets import EuroSAT, RasterDataset, stack_samples
 from torchgeo.datasets.geo import RasterDataset as same
 assert RasterDataset is same and issubclass(rszsl.tiling.SceneDataset, same)
+assert torchgeo.datasets.geo.RasterDataset is same
 assert {"EuroSAT", "RasterDataset"} <= set(torchgeo.datasets.__all__) <= set(dir(torchgeo.datasets))
-print(EuroSAT.__module__)
+print(EuroSAT.__module__, torchvision.datasets.MNIST.__module__)
 try:
     torchgeo.datasets.NoSuchData
 except AttributeError as err:
     print(err)
 """)
-    assert said.splitlines() == [
-        "torchgeo.datasets.eurosat",
+    assert said == [
+        "torchgeo.datasets.eurosat torchvision.datasets.mnist",
         "module 'torchgeo.datasets' has no attribute 'NoSuchData'",
     ]
 
 
-def test_the_compiler_is_there_for_who_calls_it():
-    said = in_new_process("""
+@pytest.mark.parametrize("how", ["from torchvision.ops import roi_align", "roi_align = torchvision.ops.roi_align"])
+def test_operators_have_their_gradients_and_the_compiler(how):
+    # `import torchvision.ops` must run what registers them, which stands in torchvision's own __init__.
+    said = in_new_process(f"""
 import torch
-from torchvision.ops import roi_align
-torch.use_deterministic_algorithms(True)  # torchvision compiles it then, where the device can
-found = roi_align(torch.arange(64.0).view(1, 1, 8, 8).requires_grad_(), torch.tensor([[0, 0, 0, 4.0, 4]]), 2)
-print(found.shape, torch.compile(lambda x: x * 2, backend="eager")(torch.ones(2)).tolist())
-from torch._dynamo.utils import is_compile_supported
-print(is_compile_supported("meta"), "torch._dynamo" in sys.modules)
+{how}
+pixels = torch.arange(64.0).view(1, 1, 8, 8).requires_grad_()
+roi_align(pixels, torch.tensor([[0, 0, 0, 4.0, 4]]), 2).sum().backward()
+print(pixels.grad.sum().item(), torch.compile(lambda x: x * 2, backend="eager")(torch.ones(2)).tolist())
+print(type(torchvision).__name__, torchvision.models.resnet18.__name__, torchvision.get_image_backend())
 """)
-    assert said.splitlines() == ["torch.Size([1, 1, 2, 2]) [2.0, 2.0]", "False True"]
+    assert said == ["4.0 [2.0, 2.0]", "module resnet18 PIL"]
 
 
-def test_what_torchvision_got_calls_the_compiler_itself():
-    assert in_new_process("""
-from torchvision.ops.roi_align import is_compile_supported as got
-print(got("meta"), got("cpu"), "torch._dynamo" in sys.modules)
-from torch._dynamo.utils import is_compile_supported
-print(is_compile_supported("cpu"), is_compile_supported is not got)
-""").split() == ["False", "True", "True", "True", "True"]
+def test_threads_that_ask_at_once_all_get_it():
+    said = in_new_process("""
+from concurrent.futures import ThreadPoolExecutor
+with ThreadPoolExecutor(8) as pool:
+    found = set(pool.map(lambda name: getattr(torchvision, name), ["models"] * 8))
+print(*(module.__name__ for module in found))
+""")
+    assert said == ["torchvision.models"]
 
 
-@pytest.mark.parametrize("first", ["torchgeo.datasets", "torch._dynamo.utils"])
+@pytest.mark.parametrize("first", ["torchgeo.datasets", "torchvision"])
 def test_what_was_imported_before_stays(first):
-    run = subprocess.run(
-        [sys.executable, "-c", f"import sys, {first}\nit = sys.modules['{first}']\nimport rszsl.tiling\n"
-         f"assert sys.modules['{first}'] is it and '__getattr__' not in vars(it)"],
-        capture_output=True, text=True,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stderr
+    in_new_process(f"""
+import sys, {first}
+it, names = sys.modules["{first}"], dir(sys.modules["{first}"])
+import rszsl.tiling
+assert sys.modules["{first}"] is it and dir(it) == names
+""", before="")  # fmt: skip
+
+
+def test_a_package_whose_init_fails_says_so_each_time(tmp_path, monkeypatch):
+    from rszsl.slow_imports import in_part
+
+    package = tmp_path / "fails_at_once"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise ImportError('it needs more')")
+    (package / "part.py").write_text("answer = 42")
+    monkeypatch.syspath_prepend(tmp_path)
+    with in_part({"fails_at_once": ("part",)}):
+        from fails_at_once import answer
+    assert answer == 42
+    import fails_at_once
+
+    for _ in range(2):
+        with pytest.raises(ImportError, match="it needs more"):
+            _ = fails_at_once.more
+    with pytest.raises(ModuleNotFoundError, match="no_such_package"), in_part({"no_such_package": ()}):
+        pass

@@ -1,9 +1,15 @@
 """Scenes as torchgeo sees them: a dataset, a sampler that loses no pixel, and a loader that reads ahead."""
 
-from rszsl.slow_imports import defer_package, without_collector, without_compiler
+from rszsl.slow_imports import in_part, without_collector
 
-with without_collector(), without_compiler():  # torchgeo among them, and the torchvision that it brings
-    defer_package("torchgeo.datasets", "geo", "utils")
+_TORCHGEO = {
+    "torchvision": (),
+    "torchvision.datasets": ("folder", "utils"),
+    "torchgeo.datasets": ("geo", "utils"),
+}
+"""Where torchgeo's base classes are, and what they take from torchvision."""
+
+with without_collector(), in_part(_TORCHGEO):
     from rszsl.tiling.dataset import SceneDataset
     from rszsl.tiling.loader import TileBatch, load_tiles
     from rszsl.tiling.sampler import TileSampler
