@@ -1,7 +1,7 @@
 """The bundled network in ONNX Runtime says what torch says; it is used where it fits, and nowhere else."""
 
 import shutil
-from importlib import util
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,6 @@ import torch
 
 import rszsl
 from rszsl.errors import ModelError, TrainingError
-from rszsl.model import graph
 from rszsl.model.card import CARD_FILE, GRAPH_FILE, read_card, read_toml
 from rszsl.model.checkpoint import find_model, load_model, trained_network
 from rszsl.model.graph import OUTPUTS, GraphNetwork, graph_weights, prefers_graph
@@ -96,8 +95,19 @@ def test_only_a_cpu_in_fp32_with_the_library_at_hand_takes_it(model, monkeypatch
     assert not prefers_graph(model.card, CPU, "bf16")
     assert not prefers_graph(model.card, torch.device("cuda"), "fp32")
     assert load_model(device="cpu", precision="bf16").runtime == "torch"
-    monkeypatch.setattr(graph, "find_spec", lambda name: None if name == "onnxruntime" else util.find_spec(name))
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)  # as where it is not installed
     assert load_model(device="cpu").runtime == "torch"
+
+
+def test_a_library_that_does_not_start_is_told_and_torch_takes_over(tmp_path, monkeypatch, caplog):
+    package = tmp_path / "onnxruntime"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise ImportError('libonnx.so.1: cannot open shared object file')")
+    monkeypatch.delitem(sys.modules, "onnxruntime")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert load_model(device="cpu").runtime == "torch"
+    (said,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "libonnx.so.1" in said and "runs in torch" in said and "install onnxruntime" in said
 
 
 def test_an_unknown_runtime_is_refused():

@@ -4,9 +4,9 @@
 it is loaded, so that a model has one copy of them, and one hash.
 """
 
+import logging
 import threading
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from rszsl.model.card import GRAPH_FILE, ModelCard
 from rszsl.model.dsva import DsvaOutput
 from rszsl.model.threads import cores_each
 
+LOG = logging.getLogger(__name__)
 Floats = NDArray[np.float32]
 INPUT = "pixels"
 OUTPUTS = tuple(DsvaOutput.__dataclass_fields__)
@@ -29,8 +30,17 @@ FEW_WARNINGS = 3
 
 def prefers_graph(card: ModelCard, device: torch.device, precision: str) -> bool:
     """Whether ONNX Runtime shall run a model: in fp32 on a CPU, where model and machine have what it needs."""
-    fits = device.type == "cpu" and precision == "fp32" and GRAPH_FILE in card.files
-    return fits and find_spec("onnxruntime") is not None
+    return device.type == "cpu" and precision == "fp32" and GRAPH_FILE in card.files and _can_run()
+
+
+def _can_run() -> bool:
+    try:
+        import onnxruntime  # noqa: F401
+    except ImportError as err:
+        if err.name != "onnxruntime":
+            LOG.warning("ONNX Runtime cannot be imported (%s): the model runs in torch; install onnxruntime anew", err)
+        return False
+    return True
 
 
 def graph_weights(weights: Mapping[str, Tensor]) -> dict[str, Floats]:
