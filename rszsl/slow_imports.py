@@ -48,7 +48,8 @@ def in_part(packages: Mapping[str, Sequence[str]]) -> Iterator[None]:
         yield
     finally:
         for package in found:
-            package.seal()
+            if isinstance(package, _Deferred):  # it may have run meanwhile
+                package.seal()
 
 
 @dataclass(slots=True)
@@ -66,8 +67,7 @@ class _Deferred(ModuleType):
 
     def seal(self) -> None:
         """From now on run `__init__` first, whatever is asked for; Python looks for modules along `__path__`."""
-        if isinstance(self, _Deferred) and not self.__deferred__.running:
-            self.__deferred__.path = vars(self).pop("__path__")
+        self.__deferred__.path = vars(self).pop("__path__")
 
     def __getattr__(self, name: str) -> Any:
         state = self.__deferred__

@@ -74,6 +74,20 @@ assert sys.modules["{first}"] is it and dir(it) == names
 """, before="")  # fmt: skip
 
 
+def test_a_package_that_is_asked_for_all_meanwhile_is_a_common_one(tmp_path, monkeypatch):
+    from rszsl.slow_imports import in_part
+
+    package = tmp_path / "asked_at_once"
+    package.mkdir()
+    (package / "__init__.py").write_text("from asked_at_once import part\nmore = part.answer + 1")
+    (package / "part.py").write_text("answer = 42")
+    monkeypatch.syspath_prepend(tmp_path)
+    with in_part({"asked_at_once": ("part",)}):
+        from asked_at_once import more, part
+    assert more == 43 and type(sys.modules["asked_at_once"]) is type(sys)
+    assert part is sys.modules["asked_at_once.part"]
+
+
 def test_a_package_whose_init_fails_says_so_each_time(tmp_path, monkeypatch):
     from rszsl.slow_imports import in_part
 
