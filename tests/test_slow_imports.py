@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from rszsl.slow_imports import in_part
+
 IN_PART = """
 import sys
 import rszsl.tiling
@@ -74,29 +76,29 @@ assert sys.modules["{first}"] is it and dir(it) == names
 """, before="")  # fmt: skip
 
 
-def test_a_package_that_is_asked_for_all_meanwhile_is_a_common_one(tmp_path, monkeypatch):
-    from rszsl.slow_imports import in_part
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """Makes a package of one module, `part`, that holds an answer."""
 
-    package = tmp_path / "asked_at_once"
-    package.mkdir()
-    (package / "__init__.py").write_text("from asked_at_once import part\nmore = part.answer + 1")
-    (package / "part.py").write_text("answer = 42")
-    monkeypatch.syspath_prepend(tmp_path)
-    with in_part({"asked_at_once": ("part",)}):
+    def make(name, init):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(init)
+        (tmp_path / name / "part.py").write_text("answer = 42")
+        monkeypatch.syspath_prepend(tmp_path)
+        return {name: ("part",)}
+
+    return make
+
+
+def test_a_package_that_is_asked_for_all_meanwhile_is_a_common_one(package):
+    with in_part(package("asked_at_once", "from asked_at_once import part\nmore = part.answer + 1")):
         from asked_at_once import more, part
     assert more == 43 and type(sys.modules["asked_at_once"]) is type(sys)
     assert part is sys.modules["asked_at_once.part"]
 
 
-def test_a_package_whose_init_fails_says_so_each_time(tmp_path, monkeypatch):
-    from rszsl.slow_imports import in_part
-
-    package = tmp_path / "fails_at_once"
-    package.mkdir()
-    (package / "__init__.py").write_text("raise ImportError('it needs more')")
-    (package / "part.py").write_text("answer = 42")
-    monkeypatch.syspath_prepend(tmp_path)
-    with in_part({"fails_at_once": ("part",)}):
+def test_a_package_whose_init_fails_says_so_each_time(package):
+    with in_part(package("fails_at_once", "raise ImportError('it needs more')")):
         from fails_at_once import answer
     assert answer == 42
     import fails_at_once
@@ -104,5 +106,8 @@ def test_a_package_whose_init_fails_says_so_each_time(tmp_path, monkeypatch):
     for _ in range(2):
         with pytest.raises(ImportError, match="it needs more"):
             _ = fails_at_once.more
+
+
+def test_a_package_that_is_not_there_is_told():
     with pytest.raises(ModuleNotFoundError, match="no_such_package"), in_part({"no_such_package": ()}):
         pass
