@@ -105,6 +105,17 @@ def test_an_interrupted_cache_goes_on(paths, tmp_path, monkeypatch):
     assert resumed.key == whole.key
 
 
+def test_embeddings_alone_can_be_kept(paths, tmp_path):
+    torch.manual_seed(0)
+    tower = tiny_clip()
+    whole = cache_features(tower, paths, tmp_path / "whole", log=lambda line: None)
+    alone = cache_features(tower, paths, tmp_path / "alone", keep_tokens=False, log=lambda line: None)
+    np.testing.assert_array_equal(alone.embeddings, whole.embeddings)
+    assert alone.tokens.shape == (0, *whole.tokens.shape[1:])
+    with pytest.raises(TrainingError, match="other images or another tower"):
+        cache_features(tower, paths, tmp_path / "alone")
+
+
 def test_the_cache_of_other_images_or_another_tower_is_refused(paths, tmp_path):
     torch.manual_seed(0)
     tower, folder = tiny_clip(), tmp_path / "cache"

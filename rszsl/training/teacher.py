@@ -37,6 +37,6 @@ def teacher_embeddings(
     rows: dict[Path, NDArray[np.float32]] = {}
     for set_name in dict.fromkeys(image.set_name for image in images):
         paths = sorted(image.path for image in images if image.set_name == set_name)
-        kept = cache_features(loaded, paths, cache / set_name, precision=precision, log=log)
+        kept = cache_features(loaded, paths, cache / set_name, precision=precision, keep_tokens=False, log=log)
         rows |= zip(paths, unit(np.asarray(kept.embeddings, dtype="float32")), strict=True)
     return np.stack([rows[image.path] for image in images])

@@ -30,9 +30,9 @@ class TowerFeatures:
     """Frozen features of N images.
 
     Attributes:
-        tokens: float16 (N, T, D), memory-mapped.
+        tokens: float16 (N, T, D), memory-mapped; (0, T, D) where only the embeddings were kept.
         embeddings: float16 (N, E), not normalised; the mean token where the tower has no embedding.
-        key: sha256 of the images and the tower.
+        key: sha256 of the images and the tower, and of what was kept.
     """
 
     tokens: Half
@@ -40,9 +40,9 @@ class TowerFeatures:
     key: str
 
 
-def tower_key(tower: Tower, paths: Sequence[Path]) -> str:
-    """Hash a tower's weights and the contents of its images, in order."""
-    digest = hashlib.sha256()
+def tower_key(tower: Tower, paths: Sequence[Path], *, keep_tokens: bool = True) -> str:
+    """Hash a tower's weights and the contents of its images, in order, and whether tokens are kept."""
+    digest = hashlib.sha256(b"" if keep_tokens else b"embeddings")
     for name, weight in sorted(tower.state_dict().items()):
         digest.update(name.encode() + weight.cpu().numpy().tobytes())
     for path in paths:
@@ -57,6 +57,7 @@ def cache_features(
     *,
     batch_size: int = 16,
     precision: torch.dtype = torch.float32,
+    keep_tokens: bool = True,
     log: Callable[[str], None] = print,
 ) -> TowerFeatures:
     """Run a frozen tower over images, or go on where an earlier run stopped.
@@ -67,14 +68,15 @@ def cache_features(
         folder: the cache.
         batch_size: images a step.
         precision: what the tower computes in.
+        keep_tokens: or embeddings alone, in a three-hundredth of the space.
         log: takes one line at a time.
 
     Raises:
         TrainingError: where the folder holds the cache of other images or another tower.
     """
-    key = tower_key(tower, paths)
+    key = tower_key(tower, paths, keep_tokens=keep_tokens)
     done = _done(folder, key)
-    tokens = _array(folder / TOKENS_FILE, (len(paths), tower.spec.tokens, tower.spec.width), done)
+    tokens = _array(folder / TOKENS_FILE, (len(paths) * keep_tokens, tower.spec.tokens, tower.spec.width), done)
     # A tower without an embedding keeps its mean token in its place.
     width = tower.spec.embedding_dim or tower.spec.width
     embeddings = _array(folder / EMBEDDINGS_FILE, (len(paths), width), done)
@@ -85,7 +87,8 @@ def cache_features(
             pixels = torch.stack([test_view(read_rgb(path), tower.spec) for path in paths[part]])
             with torch.inference_mode():
                 out = tower(pixels.to(precision))
-            tokens[part] = out.tokens.half().numpy()
+            if keep_tokens:
+                tokens[part] = out.tokens.half().numpy()
             embedding = out.tokens.mean(1) if out.embedding is None else out.embedding
             embeddings[part] = embedding.half().numpy()
             end = min(start + batch_size, len(paths))
@@ -108,9 +111,9 @@ def read_features(folder: Path) -> TowerFeatures:
         tokens, embeddings = (np.load(folder / n, mmap_mode="r") for n in (TOKENS_FILE, EMBEDDINGS_FILE))
     except (OSError, ValueError) as err:
         raise TrainingError(f"{folder} holds no feature cache ({err}); `rszsl benchmark` makes it") from err
-    if note["done"] < len(tokens):
+    if note["done"] < len(embeddings):
         raise TrainingError(
-            f"the feature cache {folder} is not finished ({note['done']} of {len(tokens)}); run it again"
+            f"the feature cache {folder} is not finished ({note['done']} of {len(embeddings)}); run it again"
         )
     return TowerFeatures(tokens, embeddings, note["key"])
 
