@@ -105,11 +105,20 @@ def test_an_interrupted_cache_goes_on(paths, tmp_path, monkeypatch):
     assert resumed.key == whole.key
 
 
-def test_embeddings_alone_can_be_kept(paths, tmp_path):
+def test_embeddings_alone_can_be_kept(paths, tmp_path, monkeypatch):
     torch.manual_seed(0)
     tower = tiny_clip()
-    whole = cache_features(tower, paths, tmp_path / "whole", log=lambda line: None)
-    alone = cache_features(tower, paths, tmp_path / "alone", keep_tokens=False, log=lambda line: None)
+    whole = cache_features(tower, paths, tmp_path / "whole", batch_size=1, log=lambda line: None)
+    monkeypatch.setattr(cache, "SAVE_EVERY", 2)
+
+    def stop(line):
+        raise KeyboardInterrupt(line)
+
+    with pytest.raises(KeyboardInterrupt, match="2 of 6"):
+        cache_features(tower, paths, tmp_path / "alone", batch_size=1, keep_tokens=False, log=stop)
+    lines = []
+    alone = cache_features(tower, paths, tmp_path / "alone", batch_size=1, keep_tokens=False, log=lines.append)
+    assert lines == ["alone: 4 of 6 images", "alone: 6 of 6 images"]
     np.testing.assert_array_equal(alone.embeddings, whole.embeddings)
     assert alone.tokens.shape == (0, *whole.tokens.shape[1:])
     with pytest.raises(TrainingError, match="other images or another tower"):
