@@ -132,7 +132,10 @@ def _done(folder: Path, key: str) -> int:
         return 0
     note = json.loads(file.read_text(encoding="utf-8"))
     if note["key"] != key:
-        raise TrainingError(f"the feature cache {folder} is of other images or another tower; name another folder")
+        raise TrainingError(
+            f"the feature cache {folder} is of other images or another tower, or was made with tokens where none "
+            "are wanted now, or without; delete it, or name another folder"
+        )
     return int(note["done"])
 
 
