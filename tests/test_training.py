@@ -8,16 +8,19 @@ import torch
 
 from rszsl.errors import TrainingError
 from rszsl.labels.calibrate import Calibrator
-from rszsl.model.dsva import Dsva, Shape
+from rszsl.model.backbone import trunk_of
+from rszsl.model.dsva import Dsva, Shape, join_scores, pool_maps
 from rszsl.model.text import AttributeText
 from rszsl.training.attributes import class_means, ridge_projection
 from rszsl.training.data import LabelledImage, list_images
 from rszsl.training.decorrelate import decorrelate, symmetric_roots
+from rszsl.training.direct import fit_direct
 from rszsl.training.folds import Fold, concept_of_images, holdout_mask, part_images
 from rszsl.training.losses import Lesson, LossWeights, compactness_loss, compatibility_loss, cosine_distance
 from rszsl.training.phrases import without
 from rszsl.training.recipe import TrainingRecipe, read_recipe
-from rszsl.training.train import TrainingSet, train_network
+from rszsl.training.train import TrainingSet, joint_scores, pooled_features, train_network
+from rszsl.training.trunk import run_lower
 from rszsl.zsl.calibrate import Cases, fit_calibrator, measure_presence
 from rszsl.zsl.data.folders import data_root
 from rszsl.zsl.data.splits import draw_classes
@@ -156,7 +159,7 @@ def test_toml_is_read_back():
 
 def tiny_run(folder, epochs, log):
     torch.manual_seed(3)
-    net = Dsva(Shape(input_px=64, attributes=5, embed_dim=24, depth=1, heads=2, embedding_dim=6))
+    net = Dsva(Shape(input_px=64, attributes=5, embed_dim=24, depth=1, heads=2, embedding_dim=6, direct=1))
     generator = torch.Generator().manual_seed(4)
     rows = torch.nn.functional.normalize(torch.randn(2, 5, generator=generator), dim=-1)
     concept = torch.eye(2)[torch.arange(16) % 2]
@@ -173,6 +176,7 @@ def tiny_run(folder, epochs, log):
         weight_decay=0.0,
         cutmix=0.5,
         device="cpu",
+        direct_ridge=0.3,
         loss=WEIGHTS,
     )
 
@@ -196,6 +200,56 @@ def test_a_broken_run_goes_on_to_the_same_end(tmp_path):
     assert len(log) == 1
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], value, msg=name)
+
+
+def test_the_direct_head_is_ridge_regression_on_all_views():
+    from sklearn.linear_model import Ridge
+
+    rng = np.random.default_rng(0)
+    views = (rng.normal(size=(60, 3, 7)) * 3 + 1).astype("float32")
+    views[:, :, 3] = 2.0  # says nothing
+    scores = (views.mean(1) @ rng.normal(size=(7, 4)) + rng.normal(size=(60, 4))).astype("float32")
+    head = torch.nn.Linear(7, 4)
+    fit_direct(head, views, scores, 0.3)
+    features = views.reshape(180, 7)
+    spread = features.std(0)
+    spread[3] = 1
+    wanted = Ridge(alpha=0.3 * 180).fit((features - features.mean(0)) / spread, scores.repeat(3, axis=0))
+    with torch.inference_mode():
+        found = head(torch.from_numpy(features)).numpy()
+    np.testing.assert_allclose(found, wanted.predict((features - features.mean(0)) / spread), atol=1e-3)
+
+
+def test_training_leaves_the_direct_head_alone_and_it_counts_once_fitted(tmp_path):
+    net = tiny_run(tmp_path, 99, [])
+    assert not net.direct_head.weight.any()
+    pixels = torch.randn(4, 3, 64, 64)
+    with torch.inference_mode():
+        plain, mirrored = (run_lower(trunk_of(net.backbone), p) for p in (pixels, pixels.flip(-1)))
+        silent, maps = net(pixels), trunk_of(net.backbone)(pixels)
+        other = trunk_of(net.backbone)(pixels.flip(-1))
+    features, rows = torch.stack([plain, mirrored], 1), torch.arange(4)
+    pooled = pooled_features(net, features, rows, batch_size=3)
+    np.testing.assert_allclose(pooled[:, 0], pool_maps(maps).numpy(), atol=1e-5)
+    np.testing.assert_allclose(pooled[:, 1], pool_maps(other).numpy(), atol=1e-5)
+    np.testing.assert_allclose(pooled[:, 0, -1], maps[-1].mean((2, 3))[:, -1], atol=1e-5)
+    scores = np.random.default_rng(1).normal(size=(4, 5)).astype("float32")
+    fit_direct(net.direct_head, pooled[:, :1], scores, 1e-4)
+    with torch.inference_mode():
+        out = net(pixels)
+    np.testing.assert_allclose(out.direct_scores, scores, atol=0.02)  # four images are learnt by heart
+    torch.testing.assert_close(out.global_scores, silent.global_scores)
+    wanted = join_scores(out.global_scores, out.local_scores, out.direct_scores)
+    np.testing.assert_allclose(joint_scores(net, features, rows), wanted, atol=1e-4)
+    torch.testing.assert_close(out.attributes, torch.nn.functional.normalize(wanted, dim=-1))
+
+
+def test_without_a_direct_head_the_others_speak_alone():
+    net = Dsva(Shape(input_px=64, attributes=3, embed_dim=24, depth=1, heads=2, embedding_dim=6)).eval()
+    with torch.inference_mode():
+        out = net(torch.randn(2, 3, 64, 64))
+    wanted = torch.nn.functional.normalize(out.global_scores + out.local_scores, dim=-1)
+    torch.testing.assert_close(out.attributes, wanted)
 
 
 def test_decorrelation_is_set_in_the_network():

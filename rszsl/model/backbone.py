@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 TRUNK = "efficientnet_lite0"
 TRUNK_STRIDE_PX = 32
+TRUNK_OUTPUTS = (3, 4)
+"""The trunk gives the last maps of strides 16 and 32; tokens are made of the last."""
 TRUNK_BN_EPS = 1e-3
 """The trunk's initial weights come from TensorFlow, whose batch norms use this epsilon."""
 
@@ -26,7 +28,7 @@ def build_backbone(*, input_px: int, embed_dim: int, depth: int, heads: int) -> 
     from timm.layers.hybrid_embed import HybridEmbed
     from timm.models.vision_transformer import VisionTransformer
 
-    trunk = timm.create_model(TRUNK, features_only=True, out_indices=(4,), bn_eps=TRUNK_BN_EPS)
+    trunk = timm.create_model(TRUNK, features_only=True, out_indices=TRUNK_OUTPUTS, bn_eps=TRUNK_BN_EPS)
     return VisionTransformer(
         img_size=input_px,
         patch_size=1,  # of the feature map: a token a cell
@@ -46,6 +48,11 @@ def build_backbone(*, input_px: int, embed_dim: int, depth: int, heads: int) -> 
 def trunk_of(backbone: "VisionTransformer") -> nn.Module:
     """Give the convolutional part of a backbone."""
     return cast(nn.Module, backbone.patch_embed.backbone)
+
+
+def map_widths(backbone: "VisionTransformer") -> list[int]:
+    """Give the channels of each map that the trunk gives."""
+    return cast("list[int]", trunk_of(backbone).feature_info.channels())  # type: ignore[operator, union-attr]
 
 
 def tokens_of(backbone: "VisionTransformer", features: Tensor) -> Tensor:

@@ -78,7 +78,13 @@ def base_card(recipe: Recipe, folder: Path) -> dict[str, Any]:
             "mean": list(TRUNK_MEAN),
             "std": list(TRUNK_STD),
         },
-        "shape": {"embed_dim": sizes.embed_dim, "depth": sizes.depth, "heads": sizes.heads, "embedding_dim": 512},
+        "shape": {
+            "embed_dim": sizes.embed_dim,
+            "depth": sizes.depth,
+            "heads": sizes.heads,
+            "embedding_dim": 512,
+            "direct": 1,
+        },
         "text": {
             "encoder": "bag of words and character n-grams",
             "space": "CLIP ViT-B/32 text, centred",

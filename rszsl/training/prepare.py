@@ -26,6 +26,7 @@ def build_network(recipe: Recipe, attributes: int, embedding_dim: int) -> Dsva:
             depth=sizes.depth,
             heads=sizes.heads,
             embedding_dim=embedding_dim,
+            direct=1,
         )
     )
     load_trunk_weights(trunk_of(net.backbone), recipe.teachers.backbone_weights)

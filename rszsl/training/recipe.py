@@ -79,6 +79,7 @@ class TrainingRecipe:
         weight_decay: of AdamW.
         cutmix: share of steps whose images are pasted into each other.
         device: `auto`, `cpu` or `cuda`.
+        direct_ridge: penalty of the direct head's weights, which are fitted last.
         loss: weights of the loss terms.
     """
 
@@ -91,6 +92,7 @@ class TrainingRecipe:
     weight_decay: float
     cutmix: float
     device: str
+    direct_ridge: float
     loss: LossWeights
 
 

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from rszsl.labels.calibrate import Calibrator, score
 from rszsl.labels.examples import class_row
+from rszsl.labels.graph import neighbour_graph
+from rszsl.labels.refine import NEIGHBOURS, presence_prior, refine
 from rszsl.model.text import AttributeText, unit
 from rszsl.training.constants import foreign_cases
 from rszsl.training.decorrelate import symmetric_roots
@@ -20,7 +22,7 @@ from rszsl.training.knowledge import Knowledge
 from rszsl.training.recipe import Recipe
 from rszsl.training.said import Said
 from rszsl.training.textside import read_places
-from rszsl.zsl.calibrate import Cases, fit_calibrator
+from rszsl.zsl.calibrate import Cases, best_threshold, fit_calibrator
 from rszsl.zsl.data.hashes import sha256_of
 from rszsl.zsl.experiments.table import insert_table
 from rszsl.zsl.metrics import auroc, calibration_error, class_accuracy
@@ -50,8 +52,9 @@ def measure_fold(recipe: Recipe, said: Said, others: Sequence[Said]) -> Figures:
     by_text = np.stack([text.text_row(name) for name in names])
     every = sorted({*known.seen, *names})
     many = [*every, *[p for p in read_places() if p not in text.taught and p not in every]][: max(AT_ONCE, len(every))]
+    asked_others = [other.unseen_cases(names) for other in others]
     calibrator = replace(
-        fit_calibrator(*(other.unseen_cases(names) for other in others)),
+        fit_calibrator(*asked_others),
         taught=fit_calibrator(*(other.taught_cases(names) for other in others), *foreign_cases(others, names)),
     )
     ranks, gap = measure_mosaics(said.unseen_cases(), calibrator, recipe.seed)
@@ -67,6 +70,7 @@ def measure_fold(recipe: Recipe, said: Said, others: Sequence[Said]) -> Figures:
         "teacher's attributes": _teacher(recipe, known),
         "model, bare names": class_accuracy(shown @ _rows(plain, names).T, names, truth),
         "model": class_accuracy(shown @ by_text.T, names, truth),
+        "model, refined": _refined(said, calibrator, names, best_threshold(asked_others, calibrator)),
         f"model, {SHOWN} examples a class and the name": _with_examples(shown, by_text, truth, names, recipe.seed),
         "model, among all concepts: unseen": class_accuracy(among[:, : len(every)], every, truth),
         "model, among all concepts: seen, images kept out": class_accuracy(
@@ -146,6 +150,15 @@ def _confidence(said: Said, calibrator: Calibrator, wanted: Flags, names: Sequen
     rows = np.stack([text.phrase_row(name) for name in names])
     taught = [name in text.taught for name in names]
     return score(said.of(wanted), rows, said.model.background_rows, calibrator, taught=taught).confidence
+
+
+def _refined(said: Said, calibrator: Calibrator, names: Sequence[str], min_confidence: float) -> float:
+    """What `--refine` reaches where the unseen concepts' images are the tiles of one map, without their places."""
+    unseen = said.known.parts.unseen
+    shown = np.ascontiguousarray(said.of(unseen))
+    prior = presence_prior(_confidence(said, calibrator, unseen, names), min_confidence)
+    posterior = refine(shown, prior, neighbour_graph(shown, NEIGHBOURS))
+    return class_accuracy(posterior, names, said.known.concepts[unseen])
 
 
 def _top(confidence: Floats, names: Sequence[str], truth: NDArray[np.str_], most: int) -> float:

@@ -21,6 +21,7 @@ from rszsl.training.card import calibrator_table, full_card
 from rszsl.training.constants import calibrate
 from rszsl.training.data import LabelledImage
 from rszsl.training.decorrelate import decorrelate
+from rszsl.training.direct import fit_direct
 from rszsl.training.export import base_card, write_card, write_files
 from rszsl.training.folds import Fold
 from rszsl.training.graph import write_graph
@@ -29,7 +30,7 @@ from rszsl.training.prepare import build_features, build_lesson, build_network
 from rszsl.training.recipe import Recipe
 from rszsl.training.report import accuracy_entries, measure_final, measure_fold, write_report
 from rszsl.training.said import Said
-from rszsl.training.train import TrainingSet, joint_scores, train_network
+from rszsl.training.train import TrainingSet, joint_scores, pooled_features, train_network
 from rszsl.training.trunk import plain_view, read_square
 from rszsl.zsl.data.folders import data_root
 from rszsl.zsl.metrics import class_accuracy
@@ -122,6 +123,9 @@ def _train(recipe: Recipe, known: Knowledge, work: Path, log: Log) -> Dsva:
         net, examples, recipe.training, work,
         seed=recipe.seed, device=parse_device(recipe.training.device), measure=measure, log=log,
     )  # fmt: skip
+    assert net.direct_head is not None
+    pooled = pooled_features(net, features, examples.rows)
+    fit_direct(net.direct_head, pooled, known.scores[known.parts.train], recipe.training.direct_ridge)
     return net
 
 

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rszsl.model.backbone import tokens_of, trunk_of
-from rszsl.model.dsva import Dsva, DsvaOutput
+from rszsl.model.backbone import trunk_of
+from rszsl.model.dsva import Dsva, DsvaOutput, join_scores, pool_maps
 from rszsl.training.files import save_torch
 from rszsl.training.losses import Lesson, total_loss
 from rszsl.training.recipe import TrainingRecipe
@@ -161,18 +161,17 @@ def cutmix(features: Tensor, lesson: Lesson) -> tuple[Tensor, Lesson]:
 
 
 def run_network(net: Dsva, features: Tensor) -> DsvaOutput:
-    """Run everything after the lower trunk on its features (N, C, G, G); on a GPU the backbone runs in bf16.
+    """Run everything after the lower trunk on its features (N, C, G, G); on a GPU the trunk runs in bf16.
 
     A CPU takes half as long again for the gradients of depthwise convolutions in bf16, so it stays in fp32.
     """
     with torch.autocast(features.device.type, torch.bfloat16, enabled=features.device.type == "cuda"):
-        upper = run_upper(trunk_of(net.backbone), features.float().contiguous(memory_format=torch.channels_last))
-        tokens = tokens_of(net.backbone, upper)
-    return net.from_tokens(tokens.float())
+        maps = _maps(net, features)
+    return net.from_maps([part.float() for part in maps])
 
 
 def joint_scores(net: Dsva, features: Tensor, rows: Tensor, batch_size: int = 128) -> Floats:
-    """Predict both heads' mean (N, K), as it was trained, for the plain views of some images.
+    """Predict what the heads jointly say, (N, K), before it is decorrelated, of the plain views of some images.
 
     Args:
         net: on any device.
@@ -185,8 +184,22 @@ def joint_scores(net: Dsva, features: Tensor, rows: Tensor, batch_size: int = 12
     with torch.inference_mode():
         for part in torch.split(rows, batch_size):
             out = run_network(net, features[part, 0].to(device))
-            parts.append(((out.global_scores + out.local_scores) / 2).cpu())
+            parts.append(join_scores(out.global_scores, out.local_scores, out.direct_scores).cpu())
     return np.asarray(torch.cat(parts).numpy(), dtype="float32")
+
+
+def pooled_features(net: Dsva, features: Tensor, rows: Tensor, batch_size: int = 32) -> Floats:
+    """Pool the upper trunk's maps of all V views of some images, for the direct head: float32 (N, V, D)."""
+    net.eval()
+    device, views = net.score_mean.device, features.shape[1]
+    with torch.inference_mode():
+        shown = (features[part].flatten(0, 1).to(device) for part in torch.split(rows, batch_size))
+        pooled = torch.cat([pool_maps(_maps(net, part)).cpu() for part in shown])
+    return np.asarray(pooled.unflatten(0, (-1, views)).numpy(), dtype="float32")
+
+
+def _maps(net: Dsva, features: Tensor) -> list[Tensor]:
+    return run_upper(trunk_of(net.backbone), features.float().contiguous(memory_format=torch.channels_last))
 
 
 def _resume(file: Path, net: Dsva, optimizer: torch.optim.Optimizer, schedule: Any) -> int:

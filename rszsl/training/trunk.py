@@ -22,6 +22,8 @@ from rszsl.zsl.runs.weights import TRUNK_MEAN, TRUNK_STD
 LOWER_BLOCKS = 4
 """Stages of the trunk that stay fixed; after them the map has `LOWER_CHANNELS` at a stride of `LOWER_STRIDE_PX`."""
 LOWER_STRIDE_PX, LOWER_CHANNELS = 16, 80
+UPPER_OUTPUTS = (4, 6)
+"""Stages after which the trunk gives a map: the last of stride 16 and of stride 32."""
 MIN_CROP_AREA = 0.3
 LIGHT_JITTER, COLOUR_JITTER = 0.25, 0.2
 """Largest change of brightness and contrast, and of colour, of a view, as a factor."""
@@ -37,11 +39,14 @@ def run_lower(trunk: nn.Module, pixels: Tensor) -> Tensor:
     return x
 
 
-def run_upper(trunk: nn.Module, features: Tensor) -> Tensor:
-    """Run the part that learns: (N, 80, P / 16, P / 16) -> (N, 320, P / 32, P / 32)."""
-    for stage in list(trunk.blocks)[LOWER_BLOCKS:]:  # type: ignore[arg-type]
+def run_upper(trunk: nn.Module, features: Tensor) -> list[Tensor]:
+    """Run the part that learns: (N, 80, P / 16, P / 16) -> (N, 112, P / 16, P / 16) and (N, 320, P / 32, P / 32)."""
+    maps = []
+    for number, stage in enumerate(list(trunk.blocks)[LOWER_BLOCKS:], LOWER_BLOCKS):  # type: ignore[arg-type]
         features = stage(features)
-    return features
+        if number in UPPER_OUTPUTS:
+            maps.append(features)
+    return maps
 
 
 def upper_parameters(trunk: nn.Module) -> list[nn.Parameter]:
