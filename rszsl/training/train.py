@@ -195,7 +195,7 @@ def pooled_features(net: Dsva, features: Tensor, rows: Tensor, batch_size: int =
     with torch.inference_mode():
         shown = (features[part].flatten(0, 1).to(device) for part in torch.split(rows, batch_size))
         pooled = torch.cat([pool_maps(_maps(net, part)).cpu() for part in shown])
-    return np.asarray(pooled.unflatten(0, (-1, views)).numpy(), dtype="float32")
+    return np.asarray(pooled.reshape(len(rows), views, -1).numpy(), dtype="float32")
 
 
 def _maps(net: Dsva, features: Tensor) -> list[Tensor]:
