@@ -141,6 +141,21 @@ def test_weights_that_the_graph_does_not_know_are_refused():
         GraphNetwork(BUNDLED / GRAPH_FILE, weights)
 
 
+def test_a_graph_of_an_earlier_version_is_refused(copy):
+    import onnx
+
+    graph = onnx.load(copy / GRAPH_FILE, load_external_data=False)
+    kept = [output for output in graph.graph.output if output.name != "direct_scores"]
+    del graph.graph.output[:]
+    graph.graph.output.extend(kept)
+    (copy / GRAPH_FILE).write_bytes(graph.SerializeToString())
+    card = read_toml(copy / CARD_FILE)
+    card["sha256"][GRAPH_FILE] = sha256_of(copy / GRAPH_FILE)
+    write_card(copy, card)
+    with pytest.raises(ModelError, match=r"does not fit this rszsl .network\.onnx has no direct_scores.; upgrade rszsl"):
+        load_model(str(copy), device="cpu")
+
+
 def test_what_onnx_runtime_throws_is_a_runtime_error():
     network = GraphNetwork(BUNDLED / GRAPH_FILE, graph_weights(trained_network(BUNDLED).state_dict()))
     with pytest.raises(RuntimeError, match="pixels"):

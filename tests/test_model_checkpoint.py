@@ -60,10 +60,10 @@ def test_golden_numbers(model, tiles):
     rows = model.class_rows(parse_classes("solar farm,quarry,forest")).rows
     np.testing.assert_allclose(
         encoded.attributes @ rows.T,
-        [[-0.1832, -0.0036, 0.0588], [-0.001, -0.1546, 0.0632], [0.2386, -0.0791, -0.0729]],
+        [[-0.1581, 0.0186, 0.0475], [-0.0042, -0.1626, 0.0299], [0.2794, -0.1064, -0.0857]],
         atol=2e-3,
     )
-    np.testing.assert_allclose(encoded.embedding[:, 1], [-0.0627, -0.0462, -0.0421], atol=1e-3)
+    np.testing.assert_allclose(encoded.embedding[:, 1], [-0.0601, -0.0503, -0.052], atol=1e-3)
 
 
 def test_folding_batch_norms_changes_nothing():

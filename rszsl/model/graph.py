@@ -102,6 +102,10 @@ class GraphNetwork:
         held = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in self._weights.values()]
         options.add_external_initializers(list(self._weights), held)
         try:
-            return onnxruntime.InferenceSession(self._graph, options, providers=["CPUExecutionProvider"])
+            session = onnxruntime.InferenceSession(self._graph, options, providers=["CPUExecutionProvider"])
         except Exception as err:  # its errors have no common type
             raise ValueError(f"{GRAPH_FILE} does not fit the weights: {err}") from err
+        missing = set(OUTPUTS) - {output.name for output in session.get_outputs()}
+        if missing:
+            raise ValueError(f"{GRAPH_FILE} has no {', '.join(sorted(missing))}")
+        return session
