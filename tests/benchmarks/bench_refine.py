@@ -110,7 +110,8 @@ def bundled(draws=10):
                 "largest loss of a draw": round(100 * float(max(0.0, *(a - b for a, b in runs))), 1),
             }
     what = "percent of the labelled tiles (at the model's own threshold) whose class is right; text alone"
-    more = {"what": what, "draws": draws, "model_sha256": model.card.sha256}
+    caution = "the model was taught these names, and by most of these images"
+    more = {"what": what, "draws": draws, "caution": caution, "model_sha256": model.card.sha256}
     write_record("refine_bundled", figures, seed=SEED, files=files, root=data_root(), **more)
 
 
@@ -119,8 +120,8 @@ def accepted_right(model, images, listed, number):
     rng = np.random.default_rng([SEED, number])
     kept = np.sort(rng.permutation(len(images.names))[:listed])
     asked = np.arange(len(images.truth))
-    rows = rows_of(model, images, [asked[:0]] * len(images.names))[kept]
-    confidence = confidence_of(model, images, asked, rows)
+    rows = rows_of(model, images, [asked[:0]] * len(images.names))
+    confidence = confidence_of(model, images, asked, rows)[:, kept]  # a class's does not depend on the list
     labelled = confidence.max(1) >= model.min_confidence
     choices = confidence.argmax(1), refined_choice(model, images, asked, confidence)
     return [float(np.mean(kept[choice[labelled]] == images.truth[labelled])) for choice in choices]
