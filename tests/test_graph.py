@@ -152,7 +152,7 @@ def test_a_graph_of_an_earlier_version_is_refused(copy):
     card = read_toml(copy / CARD_FILE)
     card["sha256"][GRAPH_FILE] = sha256_of(copy / GRAPH_FILE)
     write_card(copy, card)
-    with pytest.raises(ModelError, match=r"does not fit this rszsl .network\.onnx has no direct_scores.; upgrade rszsl"):
+    with pytest.raises(ModelError, match=r"does not fit this rszsl .network\.onnx has no direct_scores.; upgrade"):
         load_model(str(copy), device="cpu")
 
 
