@@ -60,10 +60,10 @@ def test_golden_numbers(model, tiles):
     rows = model.class_rows(parse_classes("solar farm,quarry,forest")).rows
     np.testing.assert_allclose(
         encoded.attributes @ rows.T,
-        [[-0.1581, 0.0186, 0.0475], [-0.0042, -0.1626, 0.0299], [0.2794, -0.1064, -0.0857]],
+        [[-0.1659, 0.0426, 0.0482], [0.0585, -0.1408, 0.0515], [0.3031, -0.1213, -0.0532]],
         atol=2e-3,
     )
-    np.testing.assert_allclose(encoded.embedding[:, 1], [-0.0601, -0.0503, -0.052], atol=1e-3)
+    np.testing.assert_allclose(encoded.embedding[:, 1], [-0.0513, -0.0414, -0.0537], atol=1e-3)
 
 
 def test_folding_batch_norms_changes_nothing():
