@@ -117,7 +117,17 @@ def test_geopackage_is_read_by_ogrinfo_without_a_warning(colour_map):
         ).fetchall()
         assert [s[:3] for s in styles] == [("tiles", "geom", 1), ("regions", "geom", 1)]
         assert "categorizedSymbol" in styles[0][3]
-    assert pyogrio.read_info(path, layer="tiles")["dataset_metadata"]["tiles"].startswith("planned 4, labelled 2")
+    for layer in ("tiles", "regions"):
+        about = pyogrio.read_info(path, layer=layer)["layer_metadata"]
+        assert about["tiles"].startswith("planned 4, labelled 2")
+
+
+def test_reading_a_geopackage_leaves_nothing_beside_it(colour_map):
+    path = colour_map(["rg", ".0"]).path
+    before = sorted(path.parent.iterdir())
+    for layer in ("tiles", "regions"):
+        gpd.read_file(path, layer=layer)
+    assert sorted(path.parent.iterdir()) == before
 
 
 def test_runs_record_everything(colour_map):

@@ -66,8 +66,9 @@ def write_layers(
     }
     for name, (description, table) in about.items():
         layer = {"IDENTIFIER": name, "DESCRIPTION": description}
-        metadata = {"dataset_metadata": _summary(records)} if name == "tiles" else {"append": True}
-        _write_arrow(table, crs, path, "GPKG", layer=name, layer_options=layer, **metadata)
+        # Not of the file: of that GDAL leaves a copy beside it, NAME.gpkg.aux.xml, whenever somebody reads a layer.
+        summary = {"layer_metadata": _summary(records)}
+        _write_arrow(table, crs, path, "GPKG", layer=name, layer_options=layer, append=name != "tiles", **summary)
     rows = pd.DataFrame([record.to_row() for record in records])
     pyogrio.write_dataframe(rows, path, layer="runs", driver="GPKG", append=True)
     with closing(sqlite3.connect(path)) as db, db:
@@ -219,7 +220,7 @@ def _explain(path: Path, err: Exception) -> str:
 
 
 def _write_arrow(table: pa.Table | pa.RecordBatchReader, crs: CRS, path: Path, driver: str, **options: Any) -> None:
-    new_file = "append" not in options and driver == "GPKG"
+    new_file = driver == "GPKG" and not options.get("append")
     pyogrio.write_arrow(
         with_crs(table, crs),
         path,
@@ -233,7 +234,7 @@ def _write_arrow(table: pa.Table | pa.RecordBatchReader, crs: CRS, path: Path, d
 
 
 def _summary(records: Sequence[RunRecord]) -> dict[str, str]:
-    """What QGIS and `ogrinfo` show as the file's metadata."""
+    """What `ogrinfo` shows as a layer's metadata."""
     first = records[0]
     counts = ", ".join(f"{k} {sum(r.counts[k] for r in records)}" for k in first.counts)
     return {
