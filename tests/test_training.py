@@ -1,6 +1,8 @@
 """Training: losses by hand, folds, a tiny run that is broken off and taken up again."""
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,15 +11,23 @@ import torch
 from rszsl.errors import TrainingError
 from rszsl.labels.calibrate import Calibrator
 from rszsl.model.backbone import trunk_of
-from rszsl.model.dsva import Dsva, Shape, join_scores, pool_maps
+from rszsl.model.dsva import Dsva, DsvaOutput, Shape, join_scores, pool_maps
 from rszsl.model.text import AttributeText
 from rszsl.training.attributes import class_means, ridge_projection
 from rszsl.training.data import LabelledImage, list_images
-from rszsl.training.decorrelate import decorrelate, symmetric_roots
+from rszsl.training.decorrelate import decorrelate, lean_on_network, symmetric_roots
 from rszsl.training.direct import fit_direct
 from rszsl.training.folds import Fold, concept_of_images, holdout_mask, part_images
-from rszsl.training.losses import Lesson, LossWeights, compactness_loss, compatibility_loss, cosine_distance
+from rszsl.training.losses import (
+    Lesson,
+    LossWeights,
+    compactness_loss,
+    compatibility_loss,
+    cosine_distance,
+    total_loss,
+)
 from rszsl.training.phrases import without
+from rszsl.training.prepare import build_lesson
 from rszsl.training.recipe import TrainingRecipe, read_recipe
 from rszsl.training.train import TrainingSet, joint_scores, pooled_features, train_network
 from rszsl.training.trunk import run_lower
@@ -30,6 +40,7 @@ from rszsl.zsl.runs.toml import to_toml
 
 ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS = LossWeights(1.0, 0.3, 1.0, 0.05, 1e-3, 0.1)
+SILENT = LossWeights(0.0, 0.0, 0.0, 0.0, 0.0, 0.1)
 
 
 def test_cosine_distance_by_hand():
@@ -39,9 +50,42 @@ def test_cosine_distance_by_hand():
 
 def test_compatibility_by_hand():
     rows = torch.eye(2)
-    lesson = Lesson(torch.zeros(1, 2), torch.zeros(2), torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]), rows)
+    concept, plain = torch.tensor([[1.0, 0.0]]), torch.eye(2)
+    lesson = Lesson(torch.zeros(1, 2), torch.zeros(2), torch.zeros(1, 2), concept, rows, plain, plain)
     # cosines 0.6 and 0.8 over a temperature of 0.1: -log(e^6 / (e^6 + e^8))
     assert compatibility_loss(torch.tensor([[3.0, 4.0]]), lesson, 0.1).item() == pytest.approx(2.126928, abs=1e-5)
+
+
+def test_cosines_of_the_loss_are_taken_after_whitening():
+    scores = torch.tensor([[3.0, 4.0]])
+    out = DsvaOutput(torch.tensor([[3.0, 1.0]]), scores, scores, scores, torch.zeros(1, 2, 1, 1), scores)
+    lesson = Lesson(
+        torch.tensor([[2.0, 1.0]]), torch.tensor([1.0, 0.0]), torch.tensor([[4.0, 3.0]]), torch.tensor([[1.0, 0.0]]),
+        torch.eye(2), torch.diag(torch.tensor([2.0, 1.0])), torch.diag(torch.tensor([4.0, 3.0])),
+    )  # fmt: skip
+    # (3, 1) and (2, 1) less (1, 0), whitened: (4, 1) and (2, 1)
+    embedding = total_loss(out, lesson, replace(SILENT, distillation=1.0)).item()
+    assert embedding == pytest.approx(1 - 9 / 85**0.5, abs=1e-6)
+    # (12, 12) and (16, 9): (192 + 108) / (12 sqrt 2 * sqrt 337)
+    direction = total_loss(out, lesson, replace(SILENT, direction=1.0)).item()
+    assert direction == pytest.approx(1 - 25 / (2 * 337) ** 0.5, abs=1e-6)
+
+
+def test_the_lesson_is_whitened_as_the_recipe_says():
+    rng = np.random.default_rng(6)
+    mixed = rng.normal(size=(400, 4)).astype("float32") @ np.diag([5, 1, 1, 0.2]).astype("float32")
+    known = SimpleNamespace(
+        parts=SimpleNamespace(train=np.arange(400) < 300), embeddings=mixed, scores=mixed[:, ::-1].copy(), seen=("a",),
+        image_rows=np.eye(1, 4, dtype="float32"), concept_ids=lambda wanted: np.zeros(int(wanted.sum()), "int64"),
+    )  # fmt: skip
+    plain, whitened = build_lesson(known), build_lesson(known, 1e-6)
+    assert torch.equal(plain.whiten_embedding, torch.eye(4))
+    assert torch.equal(plain.whiten_attributes, torch.eye(4))
+    for vectors, turn in (
+        (whitened.embedding, whitened.whiten_embedding), (whitened.attributes, whitened.whiten_attributes)
+    ):  # fmt: skip
+        assert len(vectors) == 300
+        np.testing.assert_allclose(np.cov((vectors @ turn).T), np.eye(4), atol=1e-3)
 
 
 def test_compactness_by_hand():
@@ -164,7 +208,7 @@ def tiny_run(folder, epochs, log):
     rows = torch.nn.functional.normalize(torch.randn(2, 5, generator=generator), dim=-1)
     concept = torch.eye(2)[torch.arange(16) % 2]
     embedding = torch.nn.functional.normalize(torch.randn(16, 6, generator=generator), dim=-1)
-    lesson = Lesson(embedding, embedding.mean(0), concept @ rows, concept, rows)
+    lesson = Lesson(embedding, embedding.mean(0), concept @ rows, concept, rows, torch.eye(6), torch.eye(5))
     features = torch.randn(16, 2, 80, 4, 4, generator=generator).half()
     recipe = TrainingRecipe(
         views=2,
@@ -258,6 +302,18 @@ def test_decorrelation_is_set_in_the_network():
     text = AttributeText(None, np.ones((3, 512), "float32"), np.zeros(3, "float32"), {}, np.eye(3, dtype="float32"))
     turned = decorrelate(net, text, scores, 0.1)
     np.testing.assert_allclose(net.decorrelation.numpy() @ turned.projection, text.projection, atol=1e-4)
+
+
+def test_taught_rows_lean_on_what_the_network_says():
+    net = Dsva(Shape(input_px=64, attributes=2, embed_dim=24, depth=1, heads=2, embedding_dim=6))
+    net.score_mean.copy_(torch.tensor([1.0, 0.0]))
+    net.decorrelation.copy_(torch.diag(torch.tensor([1.0, 0.5])))
+    text = AttributeText(None, np.ones((2, 512), "float32"), np.zeros(2, "float32"), {}, np.eye(2, dtype="float32"))
+    # Decorrelated and of unit length: (0, 1), (0, 1) and (1, 0), so that the means say the opposite of the text.
+    scores, ids = np.array([[1, 2], [1, 6], [4, 0]], "float32"), np.array([0, 0, 1])
+    assert np.array_equal(lean_on_network(net, text, scores, ids, 0.0).taught_rows, text.taught_rows)
+    leaning = lean_on_network(net, text, scores, ids, 0.75).taught_rows
+    np.testing.assert_allclose(leaning, [[0.8, 0.6], [0.6, 0.8]], atol=1e-6)
 
 
 def test_holdout_does_not_depend_on_what_else_is_listed():

@@ -17,6 +17,7 @@ from rszsl.model.dsva import Dsva
 from rszsl.model.text import AttributeText, unit
 
 Floats = NDArray[np.float32]
+Ids = NDArray[np.int64]
 
 
 def symmetric_roots(scores: Floats, shrinkage: float) -> tuple[Floats, Floats]:
@@ -27,6 +28,21 @@ def symmetric_roots(scores: Floats, shrinkage: float) -> tuple[Floats, Floats]:
     inverse = (vectors * values**-0.5) @ vectors.T
     root = (vectors * values**0.5) @ vectors.T
     return inverse.astype("float32"), root.astype("float32")
+
+
+def lean_on_network(net: Dsva, text: AttributeText, scores: Floats, concept_ids: Ids, share: float) -> AttributeText:
+    """Let the rows of seen concepts lean on what the decorrelated network says of their training images.
+
+    Args:
+        net: decorrelated.
+        text: the side for it.
+        scores: (N, K), its joint scores of the training images.
+        concept_ids: (N,), which of the text's taught rows each image shows; every row has an image.
+        share: what a row from the network counts, beside 1 for the row there is.
+    """
+    said = unit((scores - net.score_mean.numpy()) @ net.decorrelation.numpy())
+    means = np.stack([said[concept_ids == row].mean(0) for row in range(len(text.taught_rows))])
+    return replace(text, taught_rows=unit(text.taught_rows + share * unit(means)))
 
 
 def decorrelate(net: Dsva, text: AttributeText, scores: Floats, shrinkage: float) -> AttributeText:

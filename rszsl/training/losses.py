@@ -32,6 +32,9 @@ class Lesson:
         attributes: (N, K), the teacher's standardised scores.
         concept: (N, C), how much of each concept an image shows; rows add up to 1.
         rows: (C, K), unit attribute rows of the concepts.
+        whiten_embedding: (E, E), and
+        whiten_attributes: (K, K), which the cosines are taken after: what hardly varies among the training images, and
+            may tell other concepts apart, then counts as much as what varies most. The identity leaves them alone.
     """
 
     embedding: Tensor
@@ -39,6 +42,8 @@ class Lesson:
     attributes: Tensor
     concept: Tensor
     rows: Tensor
+    whiten_embedding: Tensor
+    whiten_attributes: Tensor
 
     def of(self, images: Tensor) -> "Lesson":
         """Pick the lesson of some images."""
@@ -56,11 +61,12 @@ def total_loss(out: DsvaOutput, lesson: Lesson, weights: LossWeights) -> Tensor:
     heads = (out.global_scores, out.local_scores)
     regression = sum((functional.mse_loss(a, lesson.attributes) for a in heads), torch.zeros(()))
     compatibility = sum((compatibility_loss(a, lesson, weights.temperature) for a in heads), torch.zeros(()))
+    said, wanted = (each - lesson.embedding_mean for each in (out.embedding, lesson.embedding))
     return (
-        weights.distillation
-        * cosine_distance(out.embedding - lesson.embedding_mean, lesson.embedding - lesson.embedding_mean)
+        weights.distillation * cosine_distance(said @ lesson.whiten_embedding, wanted @ lesson.whiten_embedding)
         + weights.regression * regression
-        + weights.direction * cosine_distance(out.attributes, lesson.attributes)
+        + weights.direction
+        * cosine_distance(out.attributes @ lesson.whiten_attributes, lesson.attributes @ lesson.whiten_attributes)
         + weights.compatibility * compatibility
         + weights.compactness * compactness_loss(out.maps)
     )

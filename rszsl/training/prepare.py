@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rszsl.model.backbone import trunk_of
 from rszsl.model.dsva import Dsva, Shape
+from rszsl.training.decorrelate import symmetric_roots
 from rszsl.training.knowledge import Knowledge
 from rszsl.training.losses import Lesson
 from rszsl.training.recipe import Recipe
@@ -41,8 +44,8 @@ def build_features(recipe: Recipe, known: Knowledge, log: Callable[[str], None])
     return cache_features(known.images, trunk, side_px, recipe.training.views, recipe.seed, file, log)
 
 
-def build_lesson(known: Knowledge) -> Lesson:
-    """Collect the teacher's word on the training images."""
+def build_lesson(known: Knowledge, whitening: float = 0.0) -> Lesson:
+    """Collect the teacher's word on the training images; `whitening` is the recipe's."""
     train = known.parts.train
     return Lesson(
         embedding=torch.from_numpy(known.embeddings[train]),
@@ -50,4 +53,10 @@ def build_lesson(known: Knowledge) -> Lesson:
         attributes=torch.from_numpy(known.scores[train]),
         concept=torch.eye(len(known.seen))[known.concept_ids(train)],
         rows=torch.from_numpy(known.image_rows),
+        whiten_embedding=_whitening(known.embeddings[train], whitening),
+        whiten_attributes=_whitening(known.scores[train], whitening),
     )
+
+
+def _whitening(vectors: NDArray[np.float32], shrinkage: float) -> Tensor:
+    return torch.from_numpy(symmetric_roots(vectors, shrinkage)[0]) if shrinkage else torch.eye(vectors.shape[1])

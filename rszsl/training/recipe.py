@@ -45,6 +45,8 @@ class AlignmentRecipe:
         row_penalty: penalty of the coefficients that rebuild a name from the attributes.
         image_share: what a seen concept's row from images counts in its row, beside 1 for its row from text.
         shrinkage: what is added to the attributes' covariance before they are decorrelated, in mean variances.
+        network_share: what the trained network's word on a seen concept's training images counts in its row, beside 1
+            for all of the above.
     """
 
     ridge: float
@@ -52,6 +54,7 @@ class AlignmentRecipe:
     row_penalty: float
     image_share: float
     shrinkage: float
+    network_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,8 @@ class TrainingRecipe:
         device: `auto`, `cpu` or `cuda`.
         direct_ridge: penalty of the direct head's weights, which are fitted last.
         loss: weights of the loss terms.
+        whitening: where it is not 0, the cosines of the loss are between whitened vectors, with so many mean variances
+            added to the covariance.
     """
 
     views: int
@@ -94,6 +99,7 @@ class TrainingRecipe:
     device: str
     direct_ridge: float
     loss: LossWeights
+    whitening: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

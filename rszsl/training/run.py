@@ -17,10 +17,11 @@ from rszsl.model.card import CARD_FILE, HASHED_FILES
 from rszsl.model.checkpoint import load_model
 from rszsl.model.device import parse_device
 from rszsl.model.dsva import Dsva
+from rszsl.model.text import AttributeText
 from rszsl.training.card import calibrator_table, full_card
 from rszsl.training.constants import calibrate
 from rszsl.training.data import LabelledImage
-from rszsl.training.decorrelate import decorrelate
+from rszsl.training.decorrelate import decorrelate, lean_on_network
 from rszsl.training.direct import fit_direct
 from rszsl.training.export import base_card, write_card, write_files
 from rszsl.training.folds import Fold
@@ -99,8 +100,7 @@ def _told(recipe: Recipe, fold: Fold, data: Path, log: Log) -> Said:
     folder = work / MODEL
     if not (folder / CARD_FILE).exists():
         net = _train(recipe, known, work, log)
-        text = decorrelate(net, known.text, _joint(recipe, known, net, log), recipe.alignment.shrinkage)
-        write_files(folder, net, replace(known, text=text))
+        write_files(folder, net, replace(known, text=_aligned(recipe, known, net, log)))
         write_card(folder, {**base_card(recipe, folder), "calibrator": calibrator_table(UNFITTED, None, 0.5)})
     model = load_model(str(folder), device="cpu")
     assert isinstance(model, DsvaModel)
@@ -118,7 +118,9 @@ def _train(recipe: Recipe, known: Knowledge, work: Path, log: Log) -> Dsva:
         right = class_accuracy(scores @ known.text.taught_rows.T, known.seen, known.concepts[kept_out])
         return f"kept-out images of seen concepts {right:.3f}"
 
-    examples = TrainingSet(features, torch.from_numpy(np.flatnonzero(known.parts.train)), build_lesson(known))
+    examples = TrainingSet(
+        features, torch.from_numpy(np.flatnonzero(known.parts.train)), build_lesson(known, recipe.training.whitening)
+    )
     train_network(
         net, examples, recipe.training, work,
         seed=recipe.seed, device=parse_device(recipe.training.device), measure=measure, log=log,
@@ -129,9 +131,12 @@ def _train(recipe: Recipe, known: Knowledge, work: Path, log: Log) -> Dsva:
     return net
 
 
-def _joint(recipe: Recipe, known: Knowledge, net: Dsva, log: Log) -> Floats:
-    features = build_features(recipe, known, log)
-    return joint_scores(net, features, torch.from_numpy(np.flatnonzero(known.parts.train)))
+def _aligned(recipe: Recipe, known: Knowledge, net: Dsva, log: Log) -> AttributeText:
+    """Decorrelate the trained network, and give the text side for it."""
+    train, how = known.parts.train, recipe.alignment
+    scores = joint_scores(net, build_features(recipe, known, log), torch.from_numpy(np.flatnonzero(train)))
+    text = decorrelate(net, known.text, scores, how.shrinkage)
+    return lean_on_network(net, text, scores, known.concept_ids(train), how.network_share)
 
 
 def _encoded(model: Model, images: list[LabelledImage], work: Path) -> Floats:
