@@ -4,9 +4,11 @@ python tests/benchmarks/bench_recipe.py RECIPE: docs/benchmarks/recipe.json, and
 
 `PER_FOLDER` images of each folder, `EPOCHS` passes, two seeds; a network for each loss, and from each network several
 heads and rows, which are found in closed form. With the first seed another network for each loss, which sees no image
-of UC Merced, says how taught names are found in a set that was not learnt from. Unseen are the ten classes of AID of `bench_start.py`, in images and
-rows; the text side, which all trainings share, holds out the names of the recipe's folds only. The harmonic mean is
-that of the share of unseen and of kept-out images found among all names, at the best handicap of the taught ones.
+of UC Merced, says how taught names are found in a set that was not learnt from.
+
+Unseen are the ten classes of AID of `bench_start.py`, in images and rows; the text side, which all trainings share,
+holds out the names of the recipe's folds only. The harmonic mean is that of the shares of unseen and of kept-out
+images found among all names, at the best handicap of the taught ones.
 """
 
 import sys
