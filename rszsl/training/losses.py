@@ -32,9 +32,9 @@ class Lesson:
         attributes: (N, K), the teacher's standardised scores.
         concept: (N, C), how much of each concept an image shows; rows add up to 1.
         rows: (C, K), unit attribute rows of the concepts.
-        whiten_embedding: (E, E), and
-        whiten_attributes: (K, K), which the cosines are taken after: what hardly varies among the training images, and
-            may tell other concepts apart, then counts as much as what varies most. The identity leaves them alone.
+        whiten_embedding: (E, E), by which embeddings are multiplied before their cosine is taken, so that what hardly
+            varies among the training images, and may tell other concepts apart, counts too; or the identity.
+        whiten_attributes: (K, K), the same for attributes.
     """
 
     embedding: Tensor
