@@ -72,7 +72,7 @@ def gather(recipe: Recipe, fold: Fold, data: Path, log: Callable[[str], None]) -
     parts = part_images(fold, images, concepts, recipe.keep_out, recipe.seed)
     seen = tuple(sorted(set(concepts[parts.train].tolist())))
     space = build_text_side(recipe, data, held_out_names(recipe) if fold.unseen else (), log)
-    embeddings = teacher_embeddings(images, recipe.teachers.vision_tower, recipe.teachers.vision_cache, log)
+    embeddings = teacher_embeddings(images, recipe.teachers, log)
     attributes = read_attributes(ATTRIBUTES_SOURCE)
     known = read_known(recipe.teachers.text_vectors)
     vectors = phrase_vectors([a.phrase for a in attributes], known, space.centre, space.encoder)

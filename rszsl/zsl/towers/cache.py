@@ -4,6 +4,7 @@ A cache is a folder: `tokens.npy` float16 (N, T, D) and `embeddings.npy` float16
 `cache.json`, which says of which images and which tower they are and how many rows are done.
 """
 
+import copy
 import hashlib
 import json
 from collections.abc import Callable, Sequence
@@ -63,7 +64,7 @@ def cache_features(
     """Run a frozen tower over images, or go on where an earlier run stopped.
 
     Args:
-        tower: it is put in evaluation mode.
+        tower: it is left as it is.
         paths: the images, whose order is that of the rows.
         folder: the cache.
         batch_size: images a step.
@@ -81,7 +82,7 @@ def cache_features(
     width = tower.spec.embedding_dim or tower.spec.width
     embeddings = _array(folder / EMBEDDINGS_FILE, (len(paths), width), done)
     if done < len(paths):
-        tower = tower.eval().to(precision)
+        tower = copy.deepcopy(tower).eval().to(precision)
         for step, start in enumerate(range(done, len(paths), batch_size)):
             part = slice(start, start + batch_size)
             pixels = torch.stack([test_view(read_rgb(path), tower.spec) for path in paths[part]])
