@@ -1,26 +1,29 @@
-"""The teacher's word on images: from the tower at one size or several, or from the file that comes with the recipe."""
+"""The teacher's word on images: from the tower, or from the file that comes with the recipe."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hub_models import CLIP_PX, save_clip, save_siglip
+from hub_models import save_clip
 from PIL import Image
 from zsl_images import paint_folder
 
-from rszsl.errors import ModelError, TrainingError
+from rszsl.errors import TrainingError
 from rszsl.model.text import unit
 from rszsl.model.towers.clip import load_clip
 from rszsl.training import teacher
 from rszsl.training.data import list_images
 from rszsl.training.recipe import Teachers, read_recipe
 from rszsl.training.teacher import read_embeddings, teacher_embeddings, tower_embeddings, write_embeddings
+from rszsl.zsl.data.hashes import sha256_of
 from rszsl.zsl.towers.cache import cache_features
 from rszsl.zsl.towers.images import read_rgb
 from rszsl.zsl.towers.images import test_view as centre_view
 
 ROOT = Path(__file__).parents[1]
+FILE = "examples/teacher_embeddings.npz"
 CLASSES = ("red rows", "blue columns")
 
 
@@ -36,44 +39,28 @@ def images(tmp_path):
     return list_images(tmp_path / "data", ("one", "two"))
 
 
-def teachers_of(tower, folder, sides_px=(CLIP_PX,), embeddings=None):
+def teachers_of(tower, folder, embeddings=None):
     none = Path("none")
-    return Teachers(tower, tuple(sides_px), folder / "cache", embeddings, none, none, none, none, none)
+    return Teachers(tower, folder / "cache", none, none, none, none, none, embeddings)
 
 
 def silent(line):
     pass
 
 
-def said_by(tower, images, side_px):
-    """What transformers' own model says of images at a side, unit rows."""
+def said_by(tower, images):
+    """What transformers' own model says of images, unit rows."""
     clip = load_clip(tower)
-    spec = clip.at(side_px).spec
-    pixels = torch.stack([centre_view(read_rgb(image.path), spec) for image in images])
+    pixels = torch.stack([centre_view(read_rgb(image.path), clip.spec) for image in images])
     with torch.inference_mode():
-        return unit(clip.model(pixels, interpolate_pos_encoding=True).image_embeds.numpy())
+        return unit(clip.model(pixels).image_embeds.numpy())
 
 
-def test_a_tower_reads_images_of_another_side(tower):
-    clip, pixels = load_clip(tower), torch.rand(2, 3, CLIP_PX, CLIP_PX)
-    small = clip.at(128)
-    assert (small.spec.input_px, small.spec.grid, small.spec.tokens) == (128, 4, 17)
-    assert (clip.spec.input_px, clip.spec.grid) == (CLIP_PX, 7)
-    with torch.inference_mode():
-        assert small(torch.rand(2, 3, 128, 128)).tokens.shape == (2, 17, 64)
-        torch.testing.assert_close(clip.at(CLIP_PX)(pixels).embedding, clip(pixels).embedding)
-        with pytest.raises(ValueError, match="size"):
-            clip(torch.rand(2, 3, 128, 128))
-    with pytest.raises(ModelError, match="100 px; give a multiple of 32 px"):
-        clip.at(100)
-
-
-def test_embeddings_of_several_sizes_are_added_up(tower, images, tmp_path):
-    one = tower_embeddings(images, teachers_of(tower, tmp_path / "a"), silent)
-    np.testing.assert_allclose(one, said_by(tower, images, CLIP_PX), atol=2e-3)
-    both = tower_embeddings(images, teachers_of(tower, tmp_path / "b", (CLIP_PX, 96)), silent)
-    np.testing.assert_allclose(both, unit(said_by(tower, images, CLIP_PX) + said_by(tower, images, 96)), atol=2e-3)
-    assert np.abs(both - one).max() > 0.01
+def test_the_tower_is_heard_set_by_set(tower, images, tmp_path):
+    heard = tower_embeddings(images, teachers_of(tower, tmp_path), silent)
+    assert heard.dtype == np.float32
+    np.testing.assert_allclose(heard, said_by(tower, images), atol=2e-3)
+    assert {folder.name for folder in (tmp_path / "cache").iterdir()} == {"one", "two"}
 
 
 def test_half_precision_leaves_the_tower_as_it_is(tower, images, tmp_path):
@@ -110,19 +97,16 @@ def test_images_that_the_file_lacks_go_through_the_tower(tower, images, tmp_path
     assert lines[0] == f"teacher: {len(images) - 2} of {len(images)} images go through the tower"
     np.testing.assert_allclose(mixed[1:3], marked[1:3], atol=0.01)
     rest = [images[0], *images[3:]]
-    np.testing.assert_allclose(mixed[[0, *range(3, len(images))]], said_by(tower, rest, CLIP_PX), atol=2e-3)
+    np.testing.assert_allclose(mixed[[0, *range(3, len(images))]], said_by(tower, rest), atol=2e-3)
 
 
-def test_what_is_no_file_of_embeddings_is_refused(tower, images, tmp_path):
+def test_what_is_no_file_of_embeddings_is_refused(tmp_path):
     other = tmp_path / "other.npz"
     np.savez(other, names=np.zeros(3))
     (tmp_path / "text.npz").write_text("no archive")
     for file in (tmp_path / "none.npz", tmp_path / "text.npz", other):
         with pytest.raises(TrainingError, match=f"cannot read the embeddings .*{file.name}.*vision_embeddings"):
             read_embeddings(file)
-    siglip = save_siglip(tmp_path / "siglip")
-    with pytest.raises(TrainingError, match="is no CLIP"):
-        tower_embeddings(images, teachers_of(siglip, tmp_path), silent)
 
 
 def test_the_command_writes_the_file(tower, images, tmp_path, monkeypatch, capsys):
@@ -130,7 +114,6 @@ def test_the_command_writes_the_file(tower, images, tmp_path, monkeypatch, capsy
     lines = [
         f'vision_tower = "{tower}"' if line.startswith("vision_tower")
         else f'vision_cache = "{tmp_path}/cache"' if line.startswith("vision_cache")
-        else "vision_px = [64, 96]" if line.startswith("vision_px")
         else 'sets = ["one", "two"]' if line.startswith("sets = ") else line
         for line in recipe.splitlines()
     ]  # fmt: skip
@@ -143,3 +126,18 @@ def test_the_command_writes_the_file(tower, images, tmp_path, monkeypatch, capsy
     np.testing.assert_allclose(np.stack(list(kept.values())).sum(0), wanted.sum(0), atol=0.02)
     assert teacher.main([]) == 2
     assert teacher.main([str(tmp_path / "no.toml"), "x"]) == 1 and "cannot read the recipe" in capsys.readouterr().err
+
+
+def test_the_file_of_the_bundled_recipe_has_its_images(shared_data):
+    recipe = read_recipe(ROOT / "examples" / "train_bundled.toml")
+    images = list_images(shared_data, recipe.sets)
+    nowhere = replace(recipe.teachers, vision_tower=Path("none"), vision_embeddings=ROOT / FILE)
+    said = teacher_embeddings(images, nowhere, silent)
+    assert recipe.teachers.vision_embeddings == Path(FILE)
+    assert set(read_embeddings(ROOT / FILE)) == {sha256_of(image.path) for image in images}
+    # Each is of its own image: it lies nearer to the other images of its folder than those of a shuffled file would.
+    folders = np.array([image.path.parent.as_posix() for image in images])
+    names = np.unique(folders)
+    means = unit(np.stack([said[folders == name].mean(0) for name in names]) - said.mean(0))
+    found = names[((said - said.mean(0)) @ means.T).argmax(1)] == folders
+    assert found.mean() > 0.7

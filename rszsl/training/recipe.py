@@ -17,25 +17,23 @@ class Teachers:
 
     Attributes:
         vision_tower: CLIP image tower as transformers keeps it.
-        vision_px: sides at which it is shown an image, in pixels.
         vision_cache: folder, for what it says.
-        vision_embeddings: file of what it said of these images before, if there is one.
         text_vectors: names with their CLIP text vectors.
         anchors: names that are known in both CLIPs' spaces.
         sentences: sentence encoder.
         word_frequencies: wordfreq's list.
         backbone_weights: of the trunk.
+        vision_embeddings: file of what the tower said of the images before, if there is one.
     """
 
     vision_tower: Path
-    vision_px: tuple[int, ...]
     vision_cache: Path
-    vision_embeddings: Path | None
     text_vectors: Path
     anchors: Path
     sentences: Path
     word_frequencies: Path
     backbone_weights: Path
+    vision_embeddings: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +189,7 @@ def _recipe(path: Path, raw: Mapping[str, Any]) -> Recipe:
         work=Path(raw["work"]),
         sets=tuple(raw["data"]["sets"]),
         captions=raw["data"]["captions"],
-        teachers=_teachers(raw["teachers"]),
+        teachers=Teachers(**{key: Path(value) for key, value in raw["teachers"].items()}),
         keep_out=raw["data"]["keep_out"],
         folds=tuple(_fold(fold) for fold in raw["fold"]),
         concepts={name: tuple(folders) for name, folders in raw["concepts"].items()},
@@ -201,12 +199,6 @@ def _recipe(path: Path, raw: Mapping[str, Any]) -> Recipe:
         network=NetworkRecipe(**raw["network"]),
         training=TrainingRecipe(**{**raw["training"], "loss": LossWeights(**raw["training"]["loss"])}),
     )
-
-
-def _teachers(raw: Mapping[str, Any]) -> Teachers:
-    files = {key: Path(value) for key, value in raw.items() if key != "vision_px"}
-    kept = files.pop("vision_embeddings", None)
-    return Teachers(**files, vision_px=tuple(raw["vision_px"]), vision_embeddings=kept)
 
 
 def _fold(raw: Mapping[str, Any]) -> Fold:

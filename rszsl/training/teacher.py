@@ -1,4 +1,4 @@
-"""The teacher's word on every image: embeddings of the CLIP ViT-B/16 image tower, shown at one or several sizes.
+"""The teacher's word on every image: embeddings of the CLIP ViT-B/16 image tower.
 
 They are read from a file that comes with the recipe; images that are not in it go through the tower, and what that says
 is cached on disk by image set. `python -m rszsl.training.teacher RECIPE.toml OUT.npz` writes such a file.
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rszsl.errors import RszslError, TrainingError
 from rszsl.model.precision import multiplies_bf16
 from rszsl.model.text import unit
-from rszsl.model.towers.clip import ClipTower, load_clip
+from rszsl.model.towers.clip import load_clip
 from rszsl.training.data import LabelledImage, list_images
 from rszsl.training.files import save_npz
 from rszsl.training.recipe import Teachers, read_recipe
@@ -57,38 +57,36 @@ def teacher_embeddings(images: Sequence[LabelledImage], teachers: Teachers, log:
 def tower_embeddings(images: Sequence[LabelledImage], teachers: Teachers, log: Log) -> Floats:
     """Run the tower over images, or read what an earlier run kept; an interrupted run goes on.
 
-    An image is shown at each of the sizes `vision_px`, and the unit vectors of all sizes are added up. Each set is
-    cached as a whole, in the order of its paths.
+    Each set is cached as a whole, in the order of its paths.
 
     Returns:
         float32 (N, 512), rows of unit length.
 
     Raises:
-        TrainingError: where the tower is no CLIP, or the cache is of other images or another tower.
+        TrainingError: where the cache is of other images or another tower.
     """
     tower = load_clip(teachers.vision_tower)
-    if not isinstance(tower, ClipTower):
-        raise TrainingError(f"{teachers.vision_tower} is no CLIP, and its space is another; name the tower of a CLIP")
     # Without instructions for it bf16 takes eight times as long as fp32.
     precision = torch.bfloat16 if multiplies_bf16(torch.device("cpu")) else torch.float32
     rows: dict[Path, Floats] = {}
     for set_name in dict.fromkeys(image.set_name for image in images):
         paths = sorted(image.path for image in images if image.set_name == set_name)
-        said = np.zeros((len(paths), tower.spec.embedding_dim), "float32")
-        for side_px in teachers.vision_px:
-            folder = teachers.vision_cache / f"{set_name}-{side_px}"
-            kept = cache_features(tower.at(side_px), paths, folder, precision=precision, keep_tokens=False, log=log)
-            said += unit(np.asarray(kept.embeddings, dtype="float32"))
-        rows |= zip(paths, unit(said), strict=True)
+        folder = teachers.vision_cache / set_name
+        kept = cache_features(tower, paths, folder, precision=precision, keep_tokens=False, log=log)
+        rows |= zip(paths, unit(np.asarray(kept.embeddings, dtype="float32")), strict=True)
     return np.stack([rows[image.path] for image in images])
 
 
 def write_embeddings(file: Path, images: Sequence[LabelledImage], embeddings: Floats) -> None:
-    """Keep embeddings (N, 512) with their images' sha256: a byte a number, by the largest value of its column."""
+    """Keep embeddings (N, 512) by their images' sha256: a byte a number, by the largest value of its column."""
     step = np.maximum(np.abs(embeddings).max(0), 1e-12) / LEVELS
-    keys = np.array([list(bytes.fromhex(sha256_of(image.path))) for image in images], dtype="uint8")
-    order = np.lexsort(keys.T[::-1])
-    save_npz(file, sha256=keys[order], step=step, embeddings=np.rint(embeddings / step).astype("int8")[order])
+    # The same file may lie there twice.
+    rows = dict(
+        zip((sha256_of(image.path) for image in images), np.rint(embeddings / step).astype("int8"), strict=True)
+    )
+    keys = sorted(rows)
+    digests = np.frombuffer(bytes.fromhex("".join(keys)), "uint8").reshape(len(keys), -1)
+    save_npz(file, sha256=digests, step=step, embeddings=np.stack([rows[key] for key in keys]))
 
 
 def read_embeddings(file: Path) -> dict[str, Floats]:

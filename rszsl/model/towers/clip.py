@@ -1,8 +1,6 @@
 """The vision towers of CLIP and SigLIP in the transformers layout, from a local folder."""
 
-import copy
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -35,24 +33,8 @@ class ClipTower(Tower):
 
     def forward(self, pixels: Tensor) -> TowerOutput:
         """Encode normalised pixels (N, 3, P, P)."""
-        other_size = {"interpolate_pos_encoding": True} if self.spec.input_px != self.model.config.image_size else {}
-        out = self.model(pixels, **other_size)
+        out = self.model(pixels)
         return TowerOutput(out.last_hidden_state, out.image_embeds)
-
-    def at(self, input_px: int) -> "ClipTower":
-        """Give the same tower, with the same weights, for images of another side; its places are interpolated.
-
-        Raises:
-            ModelError: where the side is no multiple of a patch's.
-        """
-        patch_px = self.model.config.patch_size
-        if input_px % patch_px:
-            raise ModelError(
-                f"{self.spec.name} cannot read {input_px} px; give a multiple of {patch_px} px, its patches"
-            )
-        other = copy.copy(self)
-        other.spec = replace(self.spec, input_px=input_px, grid=input_px // patch_px)
-        return other
 
     def align(self, tokens: Tensor) -> Tensor:
         """Pass every token through the norm and projection that CLIP applies to the CLS token alone."""
