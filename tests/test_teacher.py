@@ -32,6 +32,12 @@ def tower(tmp_path_factory):
     return save_clip(tmp_path_factory.mktemp("tower"))
 
 
+@pytest.fixture(autouse=True)
+def single_precision(monkeypatch):
+    """On every CPU, so that figures can be compared with those of the library."""
+    monkeypatch.setattr(teacher, "multiplies_bf16", lambda device: False)
+
+
 @pytest.fixture
 def images(tmp_path):
     paint_folder(tmp_path / "data" / "one", 2, CLASSES[:1])
