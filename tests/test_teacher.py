@@ -110,7 +110,8 @@ def test_what_is_no_file_of_embeddings_is_refused(tmp_path):
     other = tmp_path / "other.npz"
     np.savez(other, names=np.zeros(3))
     (tmp_path / "text.npz").write_text("no archive")
-    for file in (tmp_path / "none.npz", tmp_path / "text.npz", other):
+    (tmp_path / "half.npz").write_bytes(other.read_bytes()[:100])
+    for file in (tmp_path / "none.npz", tmp_path / "text.npz", tmp_path / "half.npz", other):
         with pytest.raises(TrainingError, match=f"cannot read the embeddings .*{file.name}.*vision_embeddings"):
             read_embeddings(file)
 

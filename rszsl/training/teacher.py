@@ -7,6 +7,7 @@ is cached on disk by image set. `python -m rszsl.training.teacher RECIPE.toml OU
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -99,7 +100,7 @@ def read_embeddings(file: Path) -> dict[str, Floats]:
         with np.load(file) as kept:
             rows = unit(kept["embeddings"] * kept["step"])
             return dict(zip((key.tobytes().hex() for key in kept["sha256"]), rows, strict=True))
-    except (OSError, ValueError, KeyError) as err:
+    except (OSError, ValueError, KeyError, BadZipFile) as err:
         raise TrainingError(
             f"cannot read the embeddings {file}: {err}; fetch it again, or take vision_embeddings out of the recipe"
         ) from err
