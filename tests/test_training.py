@@ -28,7 +28,7 @@ from rszsl.training.losses import (
 )
 from rszsl.training.phrases import without
 from rszsl.training.prepare import build_lesson
-from rszsl.training.recipe import TrainingRecipe, read_recipe
+from rszsl.training.recipe import TrainingRecipe, claim_work, read_recipe
 from rszsl.training.train import TrainingSet, joint_scores, pooled_features, train_network
 from rszsl.training.trunk import run_lower
 from rszsl.zsl.calibrate import Cases, fit_calibrator, measure_presence
@@ -137,6 +137,17 @@ def test_recipe_errors_name_the_key(tmp_path):
     file.write_text('name = "x"\n')
     with pytest.raises(TrainingError, match="missing, unknown or wrong key"):
         read_recipe(file)
+
+
+def test_a_work_folder_serves_one_recipe(tmp_path):
+    recipe = replace(read_recipe(ROOT / "examples" / "train_bundled.toml"), work=tmp_path / "work")
+    claim_work(recipe)
+    claim_work(replace(recipe, version="9.9.9", training=replace(recipe.training, device="cuda")))
+    concepts = {**recipe.concepts, "quarry": ("aid/Quarry",)}
+    other = replace(recipe, alignment=replace(recipe.alignment, shrinkage=0.7), concepts=concepts)
+    with pytest.raises(TrainingError, match=r"work holds .* another alignment.shrinkage, concepts made: empty it, or"):
+        claim_work(other)
+    claim_work(recipe)
 
 
 def test_bridge_carries_a_name_over():

@@ -1,14 +1,21 @@
 """The recipe of one training run, read from TOML."""
 
+import json
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from rszsl.errors import TrainingError
+from rszsl.training.files import save_json
 from rszsl.training.folds import Fold
 from rszsl.training.losses import LossWeights
+
+NOTED = "recipe.json"
+"""In the work folder: the recipe that what lies there was made by."""
+NO_MATTER = frozenset({"path", "name", "version", "output", "record", "page", "work", "teachers", "training.device"})
+"""Keys that change nothing of what is trained, or only where it is kept or read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,3 +210,36 @@ def _recipe(path: Path, raw: Mapping[str, Any]) -> Recipe:
 
 def _fold(raw: Mapping[str, Any]) -> Fold:
     return Fold(raw["name"], tuple(raw["sets"]), tuple(sorted(raw["unseen"])), raw["asked"])
+
+
+def claim_work(recipe: Recipe) -> None:
+    """Note in the work folder which recipe it serves: nothing that was made by another is to be taken for this one's.
+
+    Raises:
+        TrainingError: where the folder serves a recipe with other values.
+    """
+    file, own = recipe.work / NOTED, dict(_values(asdict(recipe)))
+    if not file.exists():
+        save_json(file, own)
+        return
+    noted = json.loads(file.read_text(encoding="utf-8"))
+    # What the recipe says goes through JSON as well, so that a tuple there equals the list that was read.
+    wanted = json.loads(json.dumps(own))
+    other = sorted(key for key in noted.keys() | wanted.keys() if noted.get(key) != wanted.get(key))
+    if other:
+        raise TrainingError(
+            f"{recipe.work} holds what a recipe with another {', '.join(other)} made: "
+            f"empty it, or name another folder as `work` in {recipe.path}"
+        )
+
+
+def _values(table: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Give every value that decides what is trained, under its key with the tables that it lies in."""
+    for key, value in table.items():
+        name = above + key
+        if name in NO_MATTER:
+            continue
+        if isinstance(value, dict) and name not in ("concepts", "aliases"):
+            yield from _values(value, f"{name}.")
+        else:
+            yield name, value

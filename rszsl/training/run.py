@@ -28,7 +28,7 @@ from rszsl.training.folds import Fold
 from rszsl.training.graph import write_graph
 from rszsl.training.knowledge import Knowledge, gather
 from rszsl.training.prepare import build_features, build_lesson, build_network
-from rszsl.training.recipe import Recipe
+from rszsl.training.recipe import Recipe, claim_work
 from rszsl.training.report import accuracy_entries, measure_final, measure_fold, write_report
 from rszsl.training.said import Said
 from rszsl.training.train import TrainingSet, joint_scores, pooled_features, train_network
@@ -50,11 +50,13 @@ def train_only(recipe: Recipe, name: str, log: Log) -> Path:
     """Train one fold, or the final model, and nothing else, so that several can be trained side by side.
 
     Raises:
-        TrainingError: where there is no such fold, or data or recipe cannot be trained on.
+        TrainingError: where there is no such fold, data or recipe cannot be trained on, or the work folder is another
+            recipe's.
     """
     folds = {fold.name: fold for fold in (*recipe.folds, _final(recipe))}
     if name not in folds:
         raise TrainingError(f"{recipe.path} has no fold {name!r}; it has {', '.join(folds)}")
+    claim_work(recipe)
     _told(recipe, folds[name], data_root(), log)
     return recipe.work / name
 
@@ -67,8 +69,9 @@ def run(recipe: Recipe, log: Log) -> Path:
     """Train and measure the models of all folds, and the final one; what an earlier run finished is not done again.
 
     Raises:
-        TrainingError: where data or recipe cannot be trained on.
+        TrainingError: where data or recipe cannot be trained on, or the work folder is another recipe's.
     """
+    claim_work(recipe)
     data = data_root()
     told = [_told(recipe, fold, data, log) for fold in recipe.folds]
     figures = {s.known.fold.name: measure_fold(recipe, s, [t for t in told if t is not s]) for s in told}
