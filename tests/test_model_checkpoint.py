@@ -60,10 +60,10 @@ def test_golden_numbers(model, tiles):
     rows = model.class_rows(parse_classes("solar farm,quarry,forest")).rows
     np.testing.assert_allclose(
         encoded.attributes @ rows.T,
-        [[-0.1659, 0.0426, 0.0482], [0.0585, -0.1408, 0.0515], [0.3031, -0.1213, -0.0532]],
+        [[-0.1441, 0.0021, 0.011], [0.0897, -0.1073, 0.0842], [0.2741, -0.1007, -0.0244]],
         atol=2e-3,
     )
-    np.testing.assert_allclose(encoded.embedding[:, 1], [-0.0513, -0.0414, -0.0537], atol=1e-3)
+    np.testing.assert_allclose(encoded.embedding[:, 1], [-0.0566, -0.0481, -0.0436], atol=1e-3)
 
 
 def test_folding_batch_norms_changes_nothing():

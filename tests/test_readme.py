@@ -142,7 +142,7 @@ def test_the_model_figures_are_those_of_its_card():
 
     def range_of(what, names, scale=100, digits=1):
         found = sorted(scale * value[f"{name}: {what}"] for name in names)
-        return " to ".join(f"{figure:.{digits}f}" for figure in (found[0], found[-1]))
+        return " to ".join(dict.fromkeys(f"{figure:.{digits}f}" for figure in (found[0], found[-1])))
 
     ranks = range_of("unseen on mosaics, four fifths other: AUROC of presence", folds, 1, 2)
     gap = range_of("unseen on mosaics, four fifths other: calibration error", folds, 1, 2)
