@@ -215,16 +215,17 @@ def _fold(raw: Mapping[str, Any]) -> Fold:
 def claim_work(recipe: Recipe) -> None:
     """Note in the work folder which recipe it serves: nothing that was made by another is to be taken for this one's.
 
+    A folder without such a note is taken over.
+
     Raises:
         TrainingError: where the folder serves a recipe with other values.
     """
-    file, own = recipe.work / NOTED, dict(_values(asdict(recipe)))
+    file = recipe.work / NOTED
+    # Through JSON, so that a tuple equals the list that is read back.
+    wanted = json.loads(json.dumps(dict(_values(asdict(recipe)))))
     if not file.exists():
-        save_json(file, own)
-        return
+        save_json(file, wanted)
     noted = json.loads(file.read_text(encoding="utf-8"))
-    # What the recipe says goes through JSON as well, so that a tuple there equals the list that was read.
-    wanted = json.loads(json.dumps(own))
     other = sorted(key for key in noted.keys() | wanted.keys() if noted.get(key) != wanted.get(key))
     if other:
         raise TrainingError(
