@@ -15,7 +15,7 @@ from rszsl.training.losses import LossWeights
 NOTED = "recipe.json"
 """In the work folder: the recipe that what lies there was made by."""
 NO_MATTER = frozenset({"path", "name", "version", "output", "record", "page", "work", "teachers", "training.device"})
-"""Keys that change nothing of what is trained, or only where it is kept or read."""
+"""Keys that say what a model is called, where things lie, or on what they run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +215,7 @@ def _fold(raw: Mapping[str, Any]) -> Fold:
 def claim_work(recipe: Recipe) -> None:
     """Note in the work folder which recipe it serves: nothing that was made by another is to be taken for this one's.
 
-    A folder without such a note is taken over.
+    A folder without such a note is taken over; what the teachers' files hold is not looked at.
 
     Raises:
         TrainingError: where the folder serves a recipe with other values.
