@@ -17,6 +17,7 @@ from rszsl.labels.collect import SceneLabels
 from rszsl.model.bundle import Model
 from rszsl.model.encoder import Pixels
 from rszsl.model.threads import model_threads
+from rszsl.model.views import many_views
 from rszsl.options import MapOptions
 from rszsl.output.writer import FORMATS, write_result
 from rszsl.pipeline.encoding import encode_tiles
@@ -44,6 +45,7 @@ class Bench:
         precision: in which arithmetic.
         runtime: what runs the model, `torch` or `onnxruntime`.
         batch_size: tiles that the model saw at once.
+        views: of each tile.
         threads: of torch.
         tiles: how many were read, encoded and written.
         tiles_per_s: of each of `PARTS` alone, and of the whole `map`.
@@ -55,6 +57,7 @@ class Bench:
     precision: str
     runtime: str
     batch_size: int
+    views: int
     threads: int
     tiles: int
     tiles_per_s: Mapping[str, float]
@@ -96,6 +99,7 @@ def measure_scene(scene: str, model: Model, options: MapOptions, tiles: int) -> 
         precision=model.precision,
         runtime=model.runtime,
         batch_size=options.batch_size,
+        views=options.views,
         threads=torch.get_num_threads(),
         tiles=count,
         tiles_per_s={part: count / spent_s for part, spent_s in seconds.items()},
@@ -119,7 +123,7 @@ def _measure(plan: ScenePlan, model: Model, job: Job, options: MapOptions) -> di
     kept = list(islice(_batches(plan, options), KEPT_BATCHES))
     model.encode(kept[0].images)  # the first one makes plans, and fills caches
     reading_s = _seconds(lambda: sum(len(batch.tile_ids) for batch in _batches(plan, options)))
-    model_s = _seconds(lambda: _encode(model, kept, len(plan.sampler)))
+    model_s = _seconds(lambda: _encode(model, kept, len(plan.sampler), options.views))
     start_s = time.perf_counter()
     tiles = encode_tiles(plan, model, options)
     labels = label_batches(tiles, plan.sampler.tile_ids, model, job, Silent(), plan.sampler.grid)
@@ -132,10 +136,10 @@ def _batches(plan: ScenePlan, options: MapOptions) -> Iterator[TileBatch]:
     return load_tiles(plan.dataset, plan.sampler, batch_size=options.batch_size)
 
 
-def _encode(model: Model, kept: list[TileBatch], tiles: int) -> None:
+def _encode(model: Model, kept: list[TileBatch], tiles: int, views: int) -> None:
     """Encode so many tiles, from batches that are in memory, as `map` does."""
     with model_threads(model.device) as threads:
-        encoder = FittingEncoder(model, Silent().warn, threads=threads)
+        encoder = FittingEncoder(model, Silent().warn, many_views(model.encode, views), threads)
         for asked in [encoder.ask(images) for images in _images(kept, tiles)]:
             encoder.take(asked)
 

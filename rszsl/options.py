@@ -9,6 +9,7 @@ from rszsl.errors import OptionError
 DEFAULT_MODEL = "dsva-small"
 PATHS = ("aoi", "attributes", "examples", "cache")
 PRECISIONS = ("auto", "fp32", "bf16", "int8")
+VIEWS = (1, 2, 4, 8)
 FORMAT_NAMES = ("gpkg", "geojson", "parquet", "flatgeobuf")
 
 
@@ -20,6 +21,7 @@ class MapOptions:
         model: a bundled model, a model with a card, a model folder, `hf:owner/name`, or `open_clip:ARCH/TAG`.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         precision: one of `PRECISIONS`; `auto` leaves fp32 where labels were measured to agree and it is faster.
+        views: of each tile, turned and mirrored, whose mean counts: one of `VIEWS`; so many times the work.
         batch_size: tiles that the model sees at once; on a CPU it may be fewer.
         bands: three bands (1-based) as red, green, blue, or one; None by colour interpretation.
         value_ranges: raw (low, high), one for all bands or one for each; None decides from the scene.
@@ -44,6 +46,7 @@ class MapOptions:
     model: str = DEFAULT_MODEL
     device: str = "auto"
     precision: str = "auto"
+    views: int = 1
     batch_size: int = 32
     bands: tuple[int, ...] | None = None
     value_ranges: tuple[tuple[float, float], ...] | None = None
@@ -76,6 +79,7 @@ class MapOptions:
         sure = self.min_confidence
         _check(sure is None or 0 <= sure <= 1, f"--min-confidence {sure} must be from 0 to 1")
         _check(self.precision in PRECISIONS, f'--precision "{self.precision}" is none of {", ".join(PRECISIONS)}')
+        _check(self.views in VIEWS, f"--views {self.views} is none of {', '.join(map(str, VIEWS))}")
         _check(self.format in FORMAT_NAMES, f'--format "{self.format}" is none of {", ".join(FORMAT_NAMES)}')
         for low, high in self.value_ranges or ():
             _check(low < high, f"--range {low:g},{high:g} must rise from low to high")

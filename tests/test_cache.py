@@ -68,6 +68,7 @@ def test_map_writes_the_cache_and_then_lives_on_it(scene, tmp_path, monkeypatch)
         ({"overlap": 0.5}, "overlap"),
         ({"min_valid": 0.1}, "min_valid"),
         ({"bands": (3, 2, 1)}, "radiometry"),
+        ({"views": 4}, "views"),
         ({"gsd_m": 2.0}, "tile_px"),
     ],
 )

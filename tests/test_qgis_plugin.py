@@ -136,7 +136,7 @@ def test_child_has_nothing_of_qgis_in_its_environment(qgis, scene, tmp_path):
     dirty = dict.fromkeys(("PROJ_LIB", "GDAL_DATA", "GDAL_DRIVER_PATH", "PYTHONSTARTUP"), str(tmp_path))
     asked = {
         "INPUT": str(scene), "CLASSES": "a,b", "BANDS": "3, 2,1", "RANGE": "0,3000", "OVERLAP": 0.5, "GSD": 0.75,
-        "BATCH_SIZE": 8, "DEVICE": "cuda:1", "CRS": "EPSG:25832", "OUTPUT": str(tmp_path / "o.gpkg"),
+        "BATCH_SIZE": 8, "VIEWS": "4", "DEVICE": "cuda:1", "CRS": "EPSG:25832", "OUTPUT": str(tmp_path / "o.gpkg"),
     }  # fmt: skip
     answer = qgis.inside("plain", asked, **fake(FAKE_LOG=log), **dirty)
     assert answer["fine"]
@@ -144,7 +144,8 @@ def test_child_has_nothing_of_qgis_in_its_environment(qgis, scene, tmp_path):
     assert not {*dirty, "QGIS_PLUGINPATH", "LD_LIBRARY_PATH"} & set(child["env"])
     assert child["argv"][-2:] == ["--", str(scene)]
     for option in (
-        "--bands=3,2,1", "--range=0,3000", "--overlap=0.5", "--gsd=0.75", "--batch-size=8", "--device=cuda:1",
+        "--bands=3,2,1", "--range=0,3000", "--overlap=0.5", "--gsd=0.75", "--batch-size=8", "--views=4",
+        "--device=cuda:1",
         "--crs=EPSG:25832", "--classes=a,b", "--model=dsva-small",
     ):  # fmt: skip
         assert option in child["argv"]

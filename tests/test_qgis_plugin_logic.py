@@ -40,7 +40,7 @@ CARD = 'name = "dsva"\nversion = "0.1.0"\n\n[input]\npx = 160\ngsd_m = 1.5\n\n[[
 
 COMING = ({"examples", "class-field"}, {"refine"})
 LABEL_OPTIONS = {"classes", "classes-file", "model", "device", "min-confidence", "progress"}.union(*COMING)
-MAP_OPTIONS = LABEL_OPTIONS | {"aoi", "crs", "bands", "range", "overlap", "min-valid", "gsd", "batch-size"}
+MAP_OPTIONS = LABEL_OPTIONS | {"aoi", "crs", "bands", "range", "overlap", "min-valid", "gsd", "batch-size", "views"}
 
 
 def known_options(name):

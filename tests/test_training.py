@@ -18,6 +18,7 @@ from rszsl.training.data import LabelledImage, list_images
 from rszsl.training.decorrelate import decorrelate, lean_on_network, symmetric_roots
 from rszsl.training.direct import fit_direct
 from rszsl.training.folds import Fold, concept_of_images, holdout_mask, part_images
+from rszsl.training.knowledge import taught_names
 from rszsl.training.losses import (
     Lesson,
     LossWeights,
@@ -26,6 +27,7 @@ from rszsl.training.losses import (
     cosine_distance,
     total_loss,
 )
+from rszsl.training.measure import measure_taught
 from rszsl.training.phrases import without
 from rszsl.training.prepare import build_lesson
 from rszsl.training.recipe import TrainingRecipe, claim_work, read_recipe
@@ -126,6 +128,8 @@ def test_the_recipe_of_the_bundled_model_has_the_splits_of_the_benchmark():
     only = {name for name, folders in recipe.concepts.items() if all(f.startswith("ucm/") for f in folders)}
     assert set(recipe.folds[2].unseen) == only
     assert "ucm" not in recipe.folds[2].sets
+    taught = taught_names(tuple(recipe.concepts), recipe.aliases)
+    assert len({taught[name] for name in recipe.lists["WHU-RS19"]}) == 19
 
 
 def test_held_out_names_leave_the_phrases():
@@ -137,12 +141,33 @@ def test_recipe_errors_name_the_key(tmp_path):
     file.write_text('name = "x"\n')
     with pytest.raises(TrainingError, match="missing, unknown or wrong key"):
         read_recipe(file)
+    whole = (ROOT / "examples" / "train_bundled.toml").read_text()
+    file.write_text(whole.replace('"desert", "farmland", "football field"', '"desert", "dune", "football field"'))
+    with pytest.raises(TrainingError, match=r"recipe.toml asks in the list WHU-RS19 for dune: no name of a concept"):
+        read_recipe(file)
+
+
+def test_figures_of_taught_names_by_hand():
+    """Two concepts in two sets: in one all are found, in the other one of two, and "port" means the harbor."""
+    rows, concepts = np.eye(2, dtype="float32"), np.array(["forest", "harbor", "forest", "harbor", "forest"])
+    sets = ["aid", "aid", "ucm", "ucm", "aid"]
+    images = [SimpleNamespace(set_name=name) for name in sets]
+    parts = SimpleNamespace(asked=np.array([True, True, True, True, False]))
+    names = {"forest": 0, "harbor": 1, "port": 1}
+    text = SimpleNamespace(taught=names, phrase_row=lambda name: rows[names[name]])
+    known = SimpleNamespace(seen=("forest", "harbor"), concepts=concepts, images=images, parts=parts)
+    said = SimpleNamespace(known=known, model=SimpleNamespace(text=text), attributes=rows[[0, 1, 0, 0]])
+    recipe = SimpleNamespace(sets=("aid", "ucm"), lists={"ports": ("port",), "all": ("port", "forest")})
+    assert measure_taught(recipe, said, ", 2 views") == pytest.approx({
+        "model, 2 views": 0.75, "model, 2 views, images of aid": 1.0, "model, 2 views, images of ucm": 0.5,
+        "model, 2 views, 1 names of ports": 1.0, "model, 2 views, 2 names of all": 0.75,
+    })  # fmt: skip
 
 
 def test_a_work_folder_serves_one_recipe(tmp_path):
     recipe = replace(read_recipe(ROOT / "examples" / "train_bundled.toml"), work=tmp_path / "work")
     claim_work(recipe)
-    claim_work(replace(recipe, version="9.9.9", training=replace(recipe.training, device="cuda")))
+    claim_work(replace(recipe, version="9.9.9", lists={}, training=replace(recipe.training, device="cuda")))
     concepts = {**recipe.concepts, "quarry": ("aid/Quarry",)}
     other = replace(recipe, alignment=replace(recipe.alignment, shrinkage=0.7), concepts=concepts)
     with pytest.raises(TrainingError, match=r"work holds .* another alignment.shrinkage, concepts made: empty it, or"):

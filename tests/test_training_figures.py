@@ -10,7 +10,7 @@ from rszsl.model.text import unit
 from rszsl.training.anchors import NAMES_SOURCE, VECTORS, gather_anchors
 from rszsl.training.attributes import PROMPTS_SOURCE
 from rszsl.training.constants import with_examples
-from rszsl.training.report import measure_mosaics
+from rszsl.training.measure import measure_mosaics
 from rszsl.zsl.calibrate import Cases, fit_calibrator, make_cases, measure_presence
 from rszsl.zsl.rows.vectors import read_anchors
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rszsl.cli.options import MODEL_OPTIONS, PRECISION_OPTION, TRUST_OPTION, options_of
+from rszsl.cli.options import MODEL_OPTIONS, PRECISION_OPTION, TRUST_OPTION, VIEWS_OPTION, options_of
 
 if TYPE_CHECKING:
     from rszsl.bench import Bench
@@ -18,7 +18,7 @@ OWN_OVERLAP = 0.5
 
 @click.command("bench")
 @click.argument("scene", required=False)
-@options_of((*MODEL_OPTIONS, PRECISION_OPTION, TRUST_OPTION))
+@options_of((*MODEL_OPTIONS, PRECISION_OPTION, VIEWS_OPTION, TRUST_OPTION))
 @click.option("--tiles", type=click.IntRange(min=1), default=256, show_default=True, help="How many, at most.")
 @click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False), help="Write the figures there, too.")
 def bench_command(
@@ -27,6 +27,7 @@ def bench_command(
     device: str,
     batch_size: int,
     precision: str,
+    views: int,
     trust_pickle: bool,
     tiles: int,
     file: Path | None,
@@ -41,6 +42,7 @@ def bench_command(
         model=model,
         device=device,
         precision=precision,
+        views=views,
         batch_size=batch_size,
         trust_pickle=trust_pickle,
         overlap=0.0 if scene else OWN_OVERLAP,
@@ -65,6 +67,6 @@ def _show(found: "Bench") -> None:
     console.print(table)
     console.print(
         f"{found.tiles} tiles, {found.model} in {found.precision} by {found.runtime} on {found.device}, "
-        f"batches of {found.batch_size}, {found.threads} threads",
+        f"batches of {found.batch_size}, views of a tile: {found.views}, {found.threads} threads",
         markup=False,
     )

@@ -17,6 +17,7 @@ from rszsl.cli.options import (
     SCENE_OPTIONS,
     TILE_OPTIONS,
     TRUST_OPTION,
+    VIEWS_OPTION,
     classes_from,
     options_of,
     parse_bands,
@@ -37,7 +38,9 @@ MODEL_OF_CACHE = (
 @click.argument("scene")
 @click.option("--cache", type=click.Path(path_type=Path), help="Default: SCENE_STEM.rszsl-cache.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing cache.")
-@options_of((*MODEL_OPTIONS, PRECISION_OPTION, TRUST_OPTION), SCENE_OPTIONS, TILE_OPTIONS, PROGRESS_OPTIONS)
+@options_of(
+    (*MODEL_OPTIONS, PRECISION_OPTION, VIEWS_OPTION, TRUST_OPTION), SCENE_OPTIONS, TILE_OPTIONS, PROGRESS_OPTIONS
+)
 def embed_command(
     scene: str,
     cache: Path | None,

@@ -66,6 +66,14 @@ PRECISION_OPTION = click.option(
     show_default=True,
     help="Of the model's arithmetic; auto takes bf16 where the device has it and labels stay.",
 )
+VIEWS_OPTION = click.option(
+    "--views",
+    type=int,
+    default=1,
+    show_default=True,
+    metavar="1|2|4|8",
+    help="Show the model each tile so often, turned and mirrored: better labels, for so many times the work.",
+)
 SCENE_OPTIONS = (
     click.option("--bands", metavar="R,G,B", help="Three bands (from 1) as red, green, blue, or one."),
     click.option("--range", "value_range", metavar="LO,HI[;…]", help="Raw values that become black and white."),

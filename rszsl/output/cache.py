@@ -49,6 +49,7 @@ class CacheKey:
         model: name of the model.
         model_sha256: of its weights.
         precision: of its arithmetic.
+        views: of each tile that it saw.
     """
 
     scene: str
@@ -64,6 +65,7 @@ class CacheKey:
     model: str
     model_sha256: str
     precision: str = "fp32"
+    views: int = 1
 
     @property
     def grid(self) -> Grid:

@@ -101,7 +101,7 @@ def relabel(
     """
     clock, opened = Clock(), open_cache(Path(cache))
     key = opened.key
-    chosen = MapOptions(**({"overlap": key.overlap, "min_valid": key.min_valid} | options))
+    chosen = MapOptions(**({"overlap": key.overlap, "min_valid": key.min_valid, "views": key.views} | options))
     refuse_attention(chosen)
     wanted = as_classes(classes) if classes is not None else ()
     path = Path(output) if output is not None else default_output(key.scene, chosen.format)

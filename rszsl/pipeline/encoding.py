@@ -17,6 +17,7 @@ from rszsl.errors import OptionError
 from rszsl.labels.encoded import EncodedTiles
 from rszsl.model.bundle import Model
 from rszsl.model.threads import model_threads
+from rszsl.model.views import many_views
 from rszsl.options import MapOptions
 from rszsl.output.cache import check_fits, open_cache, write_cache
 from rszsl.pipeline.attention import Watch
@@ -56,13 +57,13 @@ def encode_tiles(
 
     warn = (progress or Silent()).warn
     with closing(load_tiles(plan.dataset, plan.sampler, batch_size=options.batch_size)) as batches:
-        yield from encode_batches(batches, model, options.min_valid, warn, watch)
+        yield from encode_batches(batches, model, options, warn, watch)
 
 
 def encode_batches(
     batches: "Iterable[TileBatch]",
     model: Model,
-    min_valid: float,
+    options: MapOptions,
     warn: Callable[[str], None],
     watch: Watch | None = None,
 ) -> EncodedStream:
@@ -71,7 +72,8 @@ def encode_batches(
     Args:
         batches: that were read.
         model: that encodes.
-        min_valid: a tile with a smaller share of valid pixels is not shown to the model.
+        options: of the run: a tile with too small a share of valid pixels is not shown to the model, the others in
+            so many views.
         warn: hears of batches that do not fit.
         watch: keeps attention maps.
 
@@ -80,7 +82,8 @@ def encode_batches(
     """
     read_s, start_s = 0.0, time.monotonic()
     with model_threads(model.device) as threads:
-        line = _Line(FittingEncoder(model, warn, watch.encode if watch else None, threads), min_valid, watch)
+        encode = many_views(watch.encode if watch else model.encode, options.views)
+        line = _Line(FittingEncoder(model, warn, encode, threads), options.min_valid, watch)
         for batch in batches:
             read_s += time.monotonic() - start_s
             line.show(batch)

@@ -151,6 +151,7 @@ def cache_key(plan: ScenePlan, model: Model, options: MapOptions) -> CacheKey:
         model=card.name,
         model_sha256=card.sha256,
         precision=model.precision,
+        views=options.views,
     )
 
 

@@ -4,6 +4,7 @@ import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from rszsl.training.losses import LossWeights
 
 NOTED = "recipe.json"
 """In the work folder: the recipe that what lies there was made by."""
-NO_MATTER = frozenset({"path", "name", "version", "output", "record", "page", "work", "teachers", "training.device"})
-"""Keys that say what a model is called, where things lie, or on what they run."""
+NO_MATTER = frozenset(
+    {"path", "name", "version", "output", "record", "page", "work", "teachers", "training.device", "lists"}
+)
+"""Keys that say what a model is called, where things lie, on what they run, or what is only measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +148,7 @@ class Recipe:
         alignment: how images meet names.
         network: the image side.
         training: its schedule.
+        lists: names, each of a concept, that the final model is asked for at once, by what they are the names of.
     """
 
     path: Path
@@ -166,22 +170,31 @@ class Recipe:
     alignment: AlignmentRecipe
     network: NetworkRecipe
     training: TrainingRecipe
+    lists: Mapping[str, tuple[str, ...]]
 
 
 def read_recipe(path: Path) -> Recipe:
     """Read a recipe.
 
     Raises:
-        TrainingError: where it is no TOML, or a key is missing, unknown or of a wrong kind.
+        TrainingError: where it is no TOML, a key is missing, unknown or of a wrong kind, or a list holds a name of no
+            concept.
     """
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as err:
         raise TrainingError(f"cannot read the recipe {path}: {err}") from err
     try:
-        return _recipe(path, raw)
+        recipe = _recipe(path, raw)
     except (KeyError, TypeError) as err:
         raise TrainingError(f"the recipe {path} has a missing, unknown or wrong key: {err}") from err
+    known = {*recipe.concepts, *chain.from_iterable(recipe.aliases.values())}
+    for title, names in recipe.lists.items():
+        if other := sorted(set(names) - known):
+            raise TrainingError(
+                f"the recipe {path} asks in the list {title} for {', '.join(other)}: no name of a concept"
+            )
+    return recipe
 
 
 def _recipe(path: Path, raw: Mapping[str, Any]) -> Recipe:
@@ -205,6 +218,7 @@ def _recipe(path: Path, raw: Mapping[str, Any]) -> Recipe:
         alignment=AlignmentRecipe(**raw["alignment"]),
         network=NetworkRecipe(**raw["network"]),
         training=TrainingRecipe(**{**raw["training"], "loss": LossWeights(**raw["training"]["loss"])}),
+        lists={name: tuple(names) for name, names in raw.get("lists", {}).items()},
     )
 
 

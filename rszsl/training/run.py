@@ -18,6 +18,7 @@ from rszsl.model.checkpoint import load_model
 from rszsl.model.device import parse_device
 from rszsl.model.dsva import Dsva
 from rszsl.model.text import AttributeText
+from rszsl.model.views import many_views
 from rszsl.training.card import calibrator_table, full_card
 from rszsl.training.constants import calibrate
 from rszsl.training.data import LabelledImage
@@ -27,10 +28,11 @@ from rszsl.training.export import base_card, write_card, write_files
 from rszsl.training.folds import Fold
 from rszsl.training.graph import write_graph
 from rszsl.training.knowledge import Knowledge, gather
+from rszsl.training.measure import measure_final, measure_fold
 from rszsl.training.prepare import build_features, build_lesson, build_network
 from rszsl.training.recipe import Recipe, claim_work
-from rszsl.training.report import accuracy_entries, measure_final, measure_fold, write_report
-from rszsl.training.said import Said
+from rszsl.training.report import accuracy_entries, write_report
+from rszsl.training.said import VIEWS_SHOWN, Said
 from rszsl.training.train import TrainingSet, joint_scores, pooled_features, train_network
 from rszsl.training.trunk import plain_view, read_square
 from rszsl.zsl.data.folders import data_root
@@ -79,7 +81,7 @@ def run(recipe: Recipe, log: Log) -> Path:
         log(f"{name}: {measured}")
     final = _told(recipe, _final(recipe), data, log)
     constants = calibrate(final, told, recipe.seed)
-    figures[FINAL] = measure_final(final, told, recipe.seed)
+    figures[FINAL] = measure_final(recipe, final, told)
     log(f"{FINAL}: {figures[FINAL]}")
     _ship(recipe, full_card(recipe, final.known, data, constants, accuracy_entries(recipe, figures)))
     write_report(recipe, figures)
@@ -108,7 +110,7 @@ def _told(recipe: Recipe, fold: Fold, data: Path, log: Log) -> Said:
     model = load_model(str(folder), device="cpu")
     assert isinstance(model, DsvaModel)
     asked = [image for image, wanted in zip(known.images, known.parts.asked, strict=True) if wanted]
-    return Said(known, model, _encoded(model, asked, work))
+    return Said(known, model, _encoded(model, asked, work, 1), _encoded(model, asked, work, VIEWS_SHOWN))
 
 
 def _train(recipe: Recipe, known: Knowledge, work: Path, log: Log) -> Dsva:
@@ -142,19 +144,19 @@ def _aligned(recipe: Recipe, known: Knowledge, net: Dsva, log: Log) -> Attribute
     return lean_on_network(net, text, scores, known.concept_ids(train), how.network_share)
 
 
-def _encoded(model: Model, images: list[LabelledImage], work: Path) -> Floats:
+def _encoded(model: Model, images: list[LabelledImage], work: Path, views: int) -> Floats:
     """Encode images as the user's tiles are, or read what was kept: attributes float32 (N, K), unit length."""
-    file = work / f"said-{model.card.sha256[:16]}-{len(images)}.npy"
+    file = work / f"said-{model.card.sha256[:16]}-{len(images)}-{views}.npy"
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
-        np.save(file, encode_images(model, images))
+        np.save(file, encode_images(model, images, views))
     return np.asarray(np.load(file), dtype="float32")
 
 
-def encode_images(model: Model, images: list[LabelledImage], batch_size: int = 32) -> Floats:
-    """Encode images as the user's tiles are: attributes float32 (N, K), unit length."""
-    parts = []
+def encode_images(model: Model, images: list[LabelledImage], views: int = 1, batch_size: int = 32) -> Floats:
+    """Encode images as the user's tiles are, in so many views: attributes float32 (N, K), unit length."""
+    encode, parts = many_views(model.encode, views), []
     for start in range(0, len(images), batch_size):
-        views = [plain_view(read_square(i.path), model.card.input_px) for i in images[start : start + batch_size]]
-        parts.append(model.encode(np.stack([view.numpy() for view in views])).attributes)
+        shown = [plain_view(read_square(i.path), model.card.input_px) for i in images[start : start + batch_size]]
+        parts.append(encode(np.stack([image.numpy() for image in shown])).attributes)
     return np.concatenate(parts)

@@ -1,7 +1,7 @@
 """What a trained model says of the images that it did not learn from."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,8 @@ from rszsl.training.knowledge import Knowledge
 from rszsl.zsl.calibrate import Cases, make_cases
 
 Floats = NDArray[np.float32]
+VIEWS_SHOWN = 4
+"""As by `--views`, for figures beside those of one view."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,11 +24,18 @@ class Said:
         known: what it was taught.
         model: as a user loads it.
         attributes: float32 (n, K), of the images that are asked (`Parts.asked`), unit length.
+        of_views: the same, where it is shown `VIEWS_SHOWN` views of each image.
     """
 
     known: Knowledge
     model: DsvaModel
     attributes: Floats
+    of_views: Floats
+
+    @property
+    def in_views(self) -> "Said":
+        """What it says of several views of each image."""
+        return replace(self, attributes=self.of_views)
 
     def of(self, wanted: Flags) -> Floats:
         """Attributes of some of the images that were asked; `wanted` is (N,)."""

@@ -89,6 +89,7 @@ class MappingAlgorithm(LabellingAlgorithm):
             options[name.lower().replace("_", "-")] = self.number(parameters, name, context)
         if given(parameters, "BATCH_SIZE"):
             options["batch-size"] = str(self.parameterAsInt(parameters, "BATCH_SIZE", context))
+        options["views"] = self.parameterAsEnumString(parameters, "VIEWS", context)
         return replace(labels, options={**labels.options, **options})
 
     def model_name(self, parameters: Parameters, context: QgsProcessingContext) -> str:
