@@ -1,7 +1,7 @@
 """Several views of each tile, averaged: turned by quarters, then mirrored (test-time augmentation; decision 0048).
 
 A picture from above has no upright, and yet a network answers a turned one a little otherwise. The mean of its answers
-is nearer to the truth than any of them, for as many times the work.
+is right more often than one of them, for so many times the work.
 """
 
 from collections.abc import Callable
