@@ -12,7 +12,7 @@ from rszsl.training.knowledge import Knowledge
 from rszsl.zsl.calibrate import Cases, make_cases
 
 Floats = NDArray[np.float32]
-VIEWS_SHOWN = 4
+VIEWS_SHOWN = 8
 """As by `--views`, for figures beside those of one view."""
 
 
