@@ -13,7 +13,7 @@ import pytest
 from rszsl.cli import cli
 
 ROOT = Path(__file__).resolve().parents[1]
-VIEWS = ("", ", 4 views")
+VIEWS = ("", ", 8 views")
 """How the figures of one view and of several are called."""
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 RSZSL = [sys.executable, "-m", "rszsl"]

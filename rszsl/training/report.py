@@ -16,7 +16,7 @@ def accuracy_entries(recipe: Recipe, figures: Mapping[str, Figures]) -> list[dic
     return [
         {
             "what": f"{fold}: {what}",
-            "value": round(value, 4),
+            "value": round(value, 5),
             "n": int(found["images"]),
             "classes": int(found["classes"]),
             "data": "+".join(recipe.sets),
@@ -39,7 +39,7 @@ def write_report(recipe: Recipe, figures: Mapping[str, Figures]) -> None:
         "git_revision": git or None,
         "seed": recipe.seed,
         "recipe_sha256": sha256_of(recipe.path),
-        "figures": {name: {what: round(value, 4) for what, value in found.items()} for name, found in figures.items()},
+        "figures": {name: {what: round(value, 5) for what, value in found.items()} for name, found in figures.items()},
     }
     recipe.record.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     insert_table(recipe.page, "bundled", _table(figures))
