@@ -129,7 +129,8 @@ def test_every_way_of_mapping_takes_them(scene, tmp_path):
     other = rszsl.map_scene(scene, "forest,quarry", output=tmp_path / "b.gpkg", batch_size=1, **same)
     np.testing.assert_allclose(other.tiles["similarity"], fresh.tiles["similarity"], atol=1e-4)
     cache = rszsl.embed_scene(scene, cache=tmp_path / "c.rszsl-cache", **same)
-    again = rszsl.relabel(cache, "forest,quarry", output=tmp_path / "d.gpkg", device="cpu")
+    again = rszsl.relabel(cache, "forest,quarry", output=tmp_path / "d.gpkg", device="cpu", views=1)
+    assert json.loads(pyogrio.read_dataframe(again.path, layer="runs").iloc[0]["options"])["views"] == 4
     assert said(again) == said(fresh)
     batch = rszsl.map_scenes([scene], "forest,quarry", out=tmp_path / "many", **same)
     (row,) = batch.scenes

@@ -72,7 +72,7 @@ VIEWS_OPTION = click.option(
     default=1,
     show_default=True,
     metavar="1|2|4|8",
-    help="Show the model each tile so often, turned and mirrored: better labels, for so many times the work.",
+    help="Show the model each tile so often, turned and mirrored: mostly better labels, for so many times the work.",
 )
 SCENE_OPTIONS = (
     click.option("--bands", metavar="R,G,B", help="Three bands (from 1) as red, green, blue, or one."),

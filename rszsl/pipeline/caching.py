@@ -101,7 +101,8 @@ def relabel(
     """
     clock, opened = Clock(), open_cache(Path(cache))
     key = opened.key
-    chosen = MapOptions(**({"overlap": key.overlap, "min_valid": key.min_valid, "views": key.views} | options))
+    tiling = {"overlap": key.overlap, "min_valid": key.min_valid}
+    chosen = MapOptions(**(tiling | options | {"views": key.views}))  # the tiles were seen so often, whoever asks
     refuse_attention(chosen)
     wanted = as_classes(classes) if classes is not None else ()
     path = Path(output) if output is not None else default_output(key.scene, chosen.format)

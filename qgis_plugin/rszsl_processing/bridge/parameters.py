@@ -121,7 +121,7 @@ def advanced_parameters() -> list[QgsProcessingParameterDefinition]:
          "For layers that are no files (WMS, XYZ) the pixel size of the export; empty: the model's own."),
         (number("BATCH_SIZE", "Tiles at once", INTEGER, 32, True, 1), "Smaller needs less memory."),
         (QgsProcessingParameterEnum("VIEWS", "Views of a tile", list(VIEWS), False, VIEWS[0], True, True),
-         "Show the model each tile so often, turned and mirrored: better labels, for so many times the work."),
+         "Show the model each tile so often, turned and mirrored: mostly better labels, for so many times the work."),
         (QgsProcessingParameterCrs("CRS", "CRS of the raster", None, True), "Only for a raster that names none."),
     ]  # fmt: skip
     return [helped(definition, words, advanced=True) for definition, words in about]
