@@ -2,17 +2,27 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rszsl.model.prompts import read_prompts
 from rszsl.model.text import PhraseEncoder, PhraseTables, unit
+from rszsl.training.attributes import PROMPTS_SOURCE
 from rszsl.training.files import save_npz
 from rszsl.training.phrases import caption_phrases, frequent_words, without
 from rszsl.training.recipe import Recipe
 from rszsl.training.sentences import embed_phrases
-from rszsl.training.text import PhraseTargets, distilled_targets, fit_distiller, retrieval_at_1, train_phrases
+from rszsl.training.text import (
+    REAL_WEIGHT,
+    PhraseTargets,
+    distilled_targets,
+    fit_distiller,
+    retrieval_at_1,
+    train_phrases,
+)
 from rszsl.zsl.rows.vectors import KnownPhrases, read_known
 
 Floats = NDArray[np.float32]
@@ -94,14 +104,15 @@ def _targets(
     words = frequent_words(recipe.teachers.word_frequencies, recipe.text.words)
     never = {known.names[i] for i in kept_out} | set(learnt.names)
     extra = [w for w in words if w not in never]
-    several = [*caption_phrases(data / recipe.captions, 12_000), *read_places()]
+    prompts = chain.from_iterable(read_prompts(PROMPTS_SOURCE).values())
+    several = [*caption_phrases(data / recipe.captions, 12_000), *read_places(), *prompts]
     phrases = [p for p in dict.fromkeys(without(several, held_out)) if p not in never and p not in set(extra)]
     every = [*learnt.names, *extra, *phrases]
     log(f"text: {len(learnt.names)} real, {len(extra)} words and {len(phrases)} phrases to distil")
     sentences = embed_phrases(every, recipe.teachers.sentences, recipe.work / "sentences.npz")
     distil = fit_distiller(sentences[: len(train)], centred[train], seed=recipe.seed)
     rest = distilled_targets(every[len(train) :], sentences[len(train) :], distil, learnt, centred[train])
-    weights = np.concatenate([np.full(len(train), 1.0), np.full(len(extra), 0.3), np.full(len(phrases), 0.7)])
+    weights = np.concatenate([np.full(len(train), REAL_WEIGHT), np.full(len(extra), 0.3), np.full(len(phrases), 0.7)])
     vocabulary = list(dict.fromkeys([w for p in learnt.names for w in p.split()] + words))
     targets = np.concatenate([centred[train], rest])
     return PhraseTargets(tuple(every), targets, weights.astype("float32")), vocabulary
