@@ -60,10 +60,10 @@ def test_golden_numbers(model, tiles):
     rows = model.class_rows(parse_classes("solar farm,quarry,forest")).rows
     np.testing.assert_allclose(
         encoded.attributes @ rows.T,
-        [[-0.1552, -0.0012, 0.0111], [0.0856, -0.1026, 0.0849], [0.2606, -0.104, -0.0223]],
+        [[-0.1199, -0.0145, 0.0044], [0.0749, -0.0916, 0.0792], [0.2716, -0.0905, -0.0382]],
         atol=2e-3,
     )
-    np.testing.assert_allclose(encoded.embedding[:, 1], [-0.0566, -0.0481, -0.0436], atol=1e-3)
+    np.testing.assert_allclose(encoded.embedding[:, 1], [-0.0554, -0.0391, -0.0369], atol=1e-3)
 
 
 def test_folding_batch_norms_changes_nothing():
