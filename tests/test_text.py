@@ -6,7 +6,8 @@ import pytest
 from rszsl.classes import ClassName, parse_classes
 from rszsl.errors import ClassListError
 from rszsl.model.checkpoint import load_model
-from rszsl.model.text import PhraseEncoder, PhraseTables, find_word, gram_ids, unit, words_of
+from rszsl.model.names import name_key, singular, words_of
+from rszsl.model.text import PhraseEncoder, PhraseTables, find_word, gram_ids, unit
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +38,34 @@ def test_words():
     assert words_of("Café-terraces (OLD)") == ["cafe", "terraces", "old"]
     assert words_of("children's park") == ["children", "park"]
     assert words_of("太陽光") == []
+    assert words_of("GroundTrackField, storage_tanks") == ["ground", "track", "field", "storage", "tanks"]
+
+
+@pytest.mark.parametrize(
+    ("plural", "one"),
+    [
+        ("quarries", "quarry"), ("beaches", "beach"), ("churches", "church"), ("grasses", "grass"), ("roads", "road"),
+        ("grass", "grass"), ("gas", "gas"), ("tennis", "tennis"), ("campus", "campus"), ("boxes", "box"),
+        ("houses", "house"), ("sea", "sea"),
+    ],
+)  # fmt: skip
+def test_singular(plural, one):
+    assert singular(plural) == one and singular(one) == one
+
+
+def test_spellings_of_a_name_have_one_key():
+    spellings = [
+        "golf course",
+        "Golf  Courses",
+        "the golf course",
+        "golfcourse",
+        "golfCourse",
+        "golf_course",
+        "a golf-course",
+    ]
+    assert {name_key(name) for name in spellings} == {"golfcourse"}
+    assert name_key("the") == "the" and name_key("太陽光") == ""
+    assert len({name_key(name) for name in ("park", "parking", "parking lot", "car park")}) == 4
 
 
 @pytest.mark.parametrize("word", ["quarry", "quarries"])
@@ -91,6 +120,30 @@ def test_unknown_words_are_noted(text):
     assert "rests on the other words" in notes[3]
 
 
-def test_run_together_names_of_datasets_are_known(text):
-    rows = text.class_rows(parse_classes("storagetanks,storage tanks")).rows
-    np.testing.assert_array_equal(rows[0], rows[1])
+@pytest.mark.parametrize(
+    ("spelt", "name", "taught"),
+    [
+        ("storagetanks", "storage tanks", True), ("Golf Courses", "golf course", True),
+        ("footballField", "football field", True), ("an airport", "airport", True), ("viaducts", "viaduct", True),
+        ("trailer park", "mobile home park", True), ("farms", "farmland", True), ("houses", "medium residential", True),
+        ("Solar Farms", "solar farm", False), ("PV farm", "solar farm", False), ("vineyards", "vineyard", False),
+        ("strip mine", "open pit mine", False), ("clearcut", "clear cut", False),
+    ],
+)  # fmt: skip
+def test_another_spelling_or_name_means_the_same(text, spelt, name, taught):
+    found = text.class_rows([ClassName(spelt), ClassName(name)])
+    np.testing.assert_array_equal(found.rows[0], found.rows[1])
+    assert found.taught == (taught, taught) and found.notes == (None, None)
+
+
+def test_what_a_name_is_read_as_is_said(text):
+    assert text.origin("Golf courses") == '"Golf courses" (read as "golf course"): from training images and from words'
+    assert text.origin("golf course") == '"golf course": from training images and from words'
+    assert text.origin("pv farm").startswith('"pv farm" (read as "solar farm"): from words alone, read with: rows of')
+    assert text.origin("blue tarps") == '"blue tarps": from words alone'
+
+
+def test_words_are_read_as_they_stand_where_no_class_is_asked_for(text):
+    alone = unit(text.projection @ text.encoder.encode("houses") - text.mean)
+    np.testing.assert_array_equal(text.text_row("houses"), alone)
+    assert not np.allclose(text.phrase_row("houses"), alone)

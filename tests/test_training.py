@@ -12,6 +12,7 @@ from rszsl.errors import TrainingError
 from rszsl.labels.calibrate import Calibrator
 from rszsl.model.backbone import trunk_of
 from rszsl.model.dsva import Dsva, DsvaOutput, Shape, join_scores, pool_maps
+from rszsl.model.names import name_key
 from rszsl.model.text import AttributeText
 from rszsl.training.attributes import class_means, ridge_projection
 from rszsl.training.data import LabelledImage, list_images
@@ -129,11 +130,14 @@ def test_the_recipe_of_the_bundled_model_has_the_splits_of_the_benchmark():
     assert set(recipe.folds[2].unseen) == only
     assert "ucm" not in recipe.folds[2].sets
     taught = taught_names(tuple(recipe.concepts), recipe.aliases)
-    assert len({taught[name] for name in recipe.lists["WHU-RS19"]}) == 19
+    assert len({taught[name_key(name)] for name in recipe.lists["WHU-RS19"]}) == 19
+    names = [(name, *recipe.aliases.get(name, ())) for name in recipe.concepts]
+    assert sum(len({name_key(name) for name in several}) for several in names) == len(taught), "a name of two concepts"
 
 
 def test_held_out_names_leave_the_phrases():
-    assert without(["green golf course", "golf", "race course"], ["golf course"]) == ["golf", "race course"]
+    phrases = ["green golf course", "golf", "golf courses", "race course", "tall buildings", "a building"]
+    assert without(phrases, ["golf course", "buildings"]) == ["golf", "race course"]
 
 
 def test_recipe_errors_name_the_key(tmp_path):

@@ -1,5 +1,7 @@
 """Anchors, prompts, constants and figures of the bundled model's training, on data made here."""
 
+import tomllib
+
 import numpy as np
 import pytest
 
@@ -98,14 +100,27 @@ def test_anchor_files_that_do_not_fit_are_named(sources, tmp_path):
 
 
 def test_the_bundled_prompts_can_be_read():
-    prompts = read_prompts(PROMPTS_SOURCE)
-    assert len(prompts) > 400
-    assert prompts["quarry"] and all(prompts.values())
+    prompts, table = read_prompts(PROMPTS_SOURCE), tomllib.loads(PROMPTS_SOURCE.read_text("utf-8"))
+    assert len(prompts.looks) > 400
+    assert prompts.looks["quarry"] and all(prompts.looks.values())
+    assert len(prompts.names) == len(table), "two entries are spellings of one name"
+
+
+def test_another_name_has_the_phrases_of_the_one_that_it_stands_for(tmp_path):
+    file = tmp_path / "prompts.toml"
+    file.write_text('"Gravel pits" = "quarry"\nquarry = ["deep pit"]\nquarries = ["grey hole"]\n')
+    prompts = read_prompts(file)
+    assert prompts.names == {"gravelpit": "quarry", "quarry": "quarry"}, "of two spellings the first counts"
+    assert prompts.looks == {"quarry": ("deep pit",), "quarries": ("grey hole",)}
 
 
 def test_prompts_that_are_no_table_are_refused(tmp_path):
     file = tmp_path / "prompts.toml"
-    for text, message in (("quarry = [", "cannot read"), ('quarry = "pit"', "no list"), ("quarry = [1]", "no list")):
+    other = '"gravel pit" = "quarry"\nquarry = "pit"\npit = ["hole"]'
+    for text, message in (
+        ("quarry = [", "cannot read"), ('quarry = "pit"', 'phrases of "pit" are no list'), ("quarry = [1]", "no list"),
+        (other, 'phrases of "quarry" are no list'),
+    ):  # fmt: skip
         file.write_text(text)
         with pytest.raises(ModelError, match=message):
             read_prompts(file)

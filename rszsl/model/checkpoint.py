@@ -37,6 +37,7 @@ from rszsl.model.graph import GraphNetwork, graph_weights, prefers_graph
 from rszsl.model.hub.card import card_names, find_card, is_hub_card, read_hub_card
 from rszsl.model.hub.source import BETWEEN, HubCard, Source, member_names, parse_source
 from rszsl.model.memory import keep_freed_memory
+from rszsl.model.names import name_key
 from rszsl.model.precision import DTYPES, choose_precision
 from rszsl.model.prompts import read_prompts
 from rszsl.model.text import AttributeText, PhraseEncoder, PhraseTables
@@ -262,11 +263,12 @@ def _text_side(folder: Path, arrays: dict[str, Floats]) -> AttributeText:
         encoder=encoder,
         projection=arrays["text.projection"],
         mean=arrays["text.mean"],
-        taught={name: row for row, concept in enumerate(taught) for name in concept["names"]},
+        taught={name_key(name): row for row, concept in enumerate(taught) for name in concept["names"]},
         taught_rows=arrays["text.taught_rows"],
         known=known,
         known_vectors=np.stack([encoder.encode(phrase) for phrase in known]),
         prompts=read_prompts(folder / PROMPTS_FILE),
+        concepts=[concept["name"] for concept in taught],
     )
 
 

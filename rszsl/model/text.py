@@ -4,8 +4,6 @@ It runs in numpy, so that a name costs microseconds and nothing is downloaded. A
 by its character n-grams (as in fastText, arXiv 1607.04606), and the user is told that it was not known.
 """
 
-import re
-import unicodedata
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +14,8 @@ from numpy.typing import NDArray
 from rszsl.classes import ClassName
 from rszsl.errors import ClassListError
 from rszsl.model.encoder import ClassRows, Floats
+from rszsl.model.names import name_key, words_of
+from rszsl.model.prompts import NamePrompts
 
 GRAM_SIZES = (3, 4, 5)
 FAR_COSINE = 0.35
@@ -23,13 +23,6 @@ FAR_COSINE = 0.35
 404 kinds of places (`rszsl/training/places.txt`), and 27 of 30 names that are no place ("saxophone", "tax return")."""
 TEXT_DIM = 512
 """Width of the CLIP ViT-B/32 text space."""
-
-
-def words_of(phrase: str) -> list[str]:
-    """Split a phrase into words of the letters a-z: `"Café-terraces (old)"` -> cafe, terraces, old."""
-    plain = unicodedata.normalize("NFKD", phrase.casefold())
-    plain = "".join(c for c in plain if not unicodedata.combining(c)).replace("'s", "").replace("’s", "")
-    return re.findall("[a-z]+", plain)
 
 
 def gram_ids(word: str, buckets: int) -> list[int]:
@@ -120,12 +113,12 @@ class AttributeText:
         encoder: phrases to text vectors.
         projection: float32 (K, 512), a text vector's attribute scores.
         mean: float32 (K,), the scores' mean over names of places, taken off.
-        taught: the row of each name that images taught, in lower case, as words.
+        taught: the row of each name that images taught, by `name_key`.
         taught_rows: float32 (S, K), unit length.
         known: phrases that training used; a name that is far from all of them is noted. Empty notes none.
         known_vectors: float32 (P, 512), their text vectors.
-        prompts: what a name looks like, in other words, by the name in lower case, as words; names without any are
-            read alone.
+        prompts: what names look like, in other words, and other names for them; names without any are read alone.
+        concepts: S names, of the taught rows.
     """
 
     encoder: PhraseEncoder
@@ -135,7 +128,8 @@ class AttributeText:
     taught_rows: Floats
     known: Sequence[str] = ()
     known_vectors: Floats | None = None
-    prompts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    prompts: NamePrompts = field(default_factory=NamePrompts)
+    concepts: Sequence[str] = ()
 
     def class_rows(self, classes: Sequence[ClassName]) -> ClassRows:
         """Give one attribute row for each class: the mean over its name and synonyms, of unit length.
@@ -149,21 +143,22 @@ class AttributeText:
         return ClassRows(np.stack(rows), notes, understood, tuple(self._is_taught(item) for item in classes))
 
     def phrase_row(self, phrase: str) -> Floats:
-        """Give the attribute row of one phrase: float32 (K,), unit length."""
-        row = self.taught.get(" ".join(words_of(phrase)))
-        return self.taught_rows[row] if row is not None else self.text_row(phrase)
+        """Give the attribute row of a name, in any spelling or under another name: float32 (K,), unit length."""
+        row = self._taught_row(phrase)
+        return self.taught_rows[row] if row is not None else self.text_row(self._known_as(phrase))
 
     def text_row(self, phrase: str) -> Floats:
-        """Give the row that the words alone mean, whatever images taught: float32 (K,), unit length."""
+        """Give the row that words alone mean as they stand, whatever images taught: float32 (K,), unit length."""
         return unit(self.raw_row(phrase) - self.mean)
 
     def origin(self, phrase: str) -> str:
         """Say where the row of a phrase comes from, for a user to judge."""
-        name = " ".join(words_of(phrase))
-        if name in self.taught:
-            return f'"{phrase}": from training images and from words'
-        looks = self.prompts.get(name, ())
-        return f'"{phrase}": from words alone' + (f", read with: {'; '.join(looks)}" if looks else "")
+        row = self._taught_row(phrase)
+        if row is not None:
+            return f'"{phrase}"{_as(phrase, self.concepts[row])}: from training images and from words'
+        name = self._known_as(phrase)
+        looks = "; ".join(self.prompts.looks.get(" ".join(words_of(name)), ()))
+        return f'"{phrase}"{_as(phrase, name)}: from words alone' + (f", read with: {looks}" if looks else "")
 
     def raw_row(self, phrase: str) -> Floats:
         """Give a phrase's attribute scores before their mean over places is taken off: float32 (K,)."""
@@ -175,26 +170,41 @@ class AttributeText:
         Descriptions beside names: arXiv 2210.07183.
         """
         vector = self.encoder.encode(phrase)
-        looks = self.prompts.get(" ".join(words_of(phrase)), ())
+        looks = self.prompts.looks.get(" ".join(words_of(phrase)), ())
         if not looks:
             return vector
         return unit(vector + unit(np.mean([self.encoder.encode(look) for look in looks], axis=0)))
 
+    def _known_as(self, phrase: str) -> str:
+        """Give the name that the prompts know a name by; the name itself where they do not."""
+        return self.prompts.names.get(name_key(phrase), phrase)
+
+    def _taught_row(self, phrase: str) -> int | None:
+        """Number the row that images taught under a name, or under the one that it is another name for."""
+        keys = (name_key(phrase), name_key(self._known_as(phrase)))
+        return next((self.taught[key] for key in keys if key in self.taught), None)
+
+    def _is_known(self, phrase: str) -> bool:
+        """Whether images taught a name, or the prompts say what it looks like."""
+        return self._taught_row(phrase) is not None or name_key(phrase) in self.prompts.names
+
     def _is_taught(self, item: ClassName) -> bool:
         """Whether images taught any name of a class."""
-        return any(" ".join(words_of(phrase)) in self.taught for phrase in item.phrases)
+        return any(self._taught_row(phrase) is not None for phrase in item.phrases)
 
     def _understands(self, item: ClassName) -> bool:
         """Whether any word of a class is known."""
-        phrases = [(words_of(phrase), self.encoder.unknown_words(phrase)) for phrase in item.phrases]
-        return any(" ".join(words) in self.taught or len(unknown) < len(words) for words, unknown in phrases)
+        return any(
+            self._is_known(phrase) or len(self.encoder.unknown_words(phrase)) < len(words_of(phrase))
+            for phrase in item.phrases
+        )
 
     def _note(self, item: ClassName) -> str | None:
         notes = [note for phrase in item.phrases if (note := self._phrase_note(phrase))]
         return "; ".join(notes) or None
 
     def _phrase_note(self, phrase: str) -> str | None:
-        if " ".join(words_of(phrase)) in self.taught:
+        if self._is_known(phrase):
             return None
         unknown = self.encoder.unknown_words(phrase)
         if not unknown:
@@ -215,6 +225,11 @@ class AttributeText:
             f'"{phrase}" is far from anything the model was trained on (nearest: "{self.known[nearest]}", '
             f"{cosines[nearest]:.2f}); the label is a guess"
         )
+
+
+def _as(phrase: str, name: str) -> str:
+    """Say that a phrase is read as another name, where it is one."""
+    return "" if words_of(phrase) == words_of(name) else f' (read as "{name}")'
 
 
 def unit(vectors: NDArray[np.floating]) -> Floats:

@@ -18,9 +18,10 @@ from rszsl.model.bundle import TileModel, maps_of
 from rszsl.model.card import TOWER_FILE, WEIGHTS_FILE, Keys, ModelCard
 from rszsl.model.encoder import ClassRows, Encoded, Floats
 from rszsl.model.heads import DsvaHeads, normal, reported
+from rszsl.model.names import name_key, words_of
 from rszsl.model.precision import DTYPES
 from rszsl.model.preprocess import Preprocess, normalise, short_side_px
-from rszsl.model.text import unit, words_of
+from rszsl.model.text import unit
 from rszsl.model.towers.build import build_tower
 from rszsl.model.towers.tower import Tower
 
@@ -67,15 +68,15 @@ class TrainedModel(TileModel):
         return ClassRows(np.stack(rows), (None,) * len(rows))
 
     def _row(self, phrase: str) -> Floats:
-        known = {" ".join(words_of(name)): row for name, row in zip(self.class_names, self.rows, strict=True)}
-        name = " ".join(words_of(phrase))
-        if name not in known:
-            close = get_close_matches(name, known, n=3, cutoff=0.4) or sorted(known)[:5]
+        known = {name_key(name): row for name, row in zip(self.class_names, self.rows, strict=True)}
+        if name_key(phrase) not in known:
+            names = {" ".join(words_of(name)) for name in self.class_names}
+            close = get_close_matches(" ".join(words_of(phrase)), names, n=3, cutoff=0.4) or sorted(names)[:5]
             raise ClassListError(
                 f'{self.card.name} has no attribute row of "{phrase}", and no text side to make one; it has '
                 f"{len(known)} classes, as {', '.join(close)}. Give its row with --attributes, or take another model"
             )
-        return np.asarray(known[name], dtype="float32")
+        return np.asarray(known[name_key(phrase)], dtype="float32")
 
     def _run(self, pixels: Tensor, columns: Sequence[int] = ()) -> Encoded:
         with torch.inference_mode():

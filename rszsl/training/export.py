@@ -30,8 +30,8 @@ from rszsl.zsl.runs.toml import to_toml
 from rszsl.zsl.runs.weights import TRUNK_MEAN, TRUNK_STD
 
 
-def write_files(folder: Path, net: Dsva, known: Knowledge) -> None:
-    """Write every file but the card."""
+def write_files(folder: Path, net: Dsva, known: Knowledge, aliases: Mapping[str, tuple[str, ...]]) -> None:
+    """Write every file but the card; `aliases` are other names of concepts."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file(pack_tensors(net, known), folder / WEIGHTS_FILE)
     sources = {ATTRIBUTES_FILE: ATTRIBUTES_SOURCE, BACKGROUND_FILE: BACKGROUND_SOURCE, PROMPTS_FILE: PROMPTS_SOURCE}
@@ -40,7 +40,7 @@ def write_files(folder: Path, net: Dsva, known: Knowledge) -> None:
     (folder / WORDS_FILE).write_text("\n".join(known.space.vocabulary) + "\n", encoding="utf-8")
     lines = ["# Concepts whose attribute row images taught, in the order of the rows; the names that lead to each."]
     for concept in known.seen:
-        names = sorted(name for name, row in known.text.taught.items() if known.seen[row] == concept)
+        names = sorted((concept, *aliases.get(concept, ())))
         lines += ["", "[[concept]]", f"name = {json.dumps(concept)}", f"names = {json.dumps(names)}"]
     (folder / TAUGHT_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from rszsl.model.names import name_key
 from rszsl.model.prompts import read_prompts
-from rszsl.model.text import AttributeText, unit, words_of
+from rszsl.model.text import AttributeText, unit
 from rszsl.training.attributes import (
     ATTRIBUTES_SOURCE,
     PROMPTS_SOURCE,
@@ -121,6 +122,7 @@ def _text(
         taught=taught_names(seen, recipe.aliases),
         taught_rows=image_rows,
         prompts=read_prompts(PROMPTS_SOURCE),
+        concepts=seen,
     )
     text = replace(text, mean=np.stack([text.raw_row(place) for place in read_places()]).mean(0))
     # Rows from images alone win over every name that is known by text only; a little of them helps both.
@@ -129,9 +131,5 @@ def _text(
 
 
 def taught_names(seen: tuple[str, ...], aliases: Mapping[str, tuple[str, ...]]) -> dict[str, int]:
-    """Number the seen concepts' rows by each of their names, in lower case, as words."""
-    return {
-        " ".join(words_of(name)): row
-        for row, concept in enumerate(seen)
-        for name in (concept, *aliases.get(concept, ()))
-    }
+    """Number the seen concepts' rows by the keys of each of their names."""
+    return {name_key(name): row for row, concept in enumerate(seen) for name in (concept, *aliases.get(concept, ()))}

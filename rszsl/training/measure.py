@@ -11,6 +11,8 @@ from rszsl.labels.calibrate import Calibrator, score
 from rszsl.labels.examples import class_row
 from rszsl.labels.graph import neighbour_graph
 from rszsl.labels.refine import NEIGHBOURS, presence_prior, refine
+from rszsl.model.names import name_key
+from rszsl.model.prompts import NamePrompts
 from rszsl.model.text import AttributeText, unit
 from rszsl.training.constants import foreign_cases
 from rszsl.training.decorrelate import symmetric_roots
@@ -66,7 +68,7 @@ def measure_fold(recipe: Recipe, said: Said, others: Sequence[Said]) -> Figures:
     """
     known, text = said.known, said.model.text
     unseen, names = known.parts.unseen, known.fold.unseen
-    bare = _rows(replace(text, prompts={}), names)
+    bare = _rows(replace(text, prompts=NamePrompts()), names)
     asked = _question(recipe, said, others)
     return _foreign(said) | {
         "classes": len(names),
@@ -84,7 +86,8 @@ def measure_fold(recipe: Recipe, said: Said, others: Sequence[Said]) -> Figures:
 def _question(recipe: Recipe, said: Said, others: Sequence[Said]) -> Question:
     known, text, names = said.known, said.model.text, said.known.fold.unseen
     every = sorted({*known.seen, *names})
-    many = [*every, *[p for p in read_places() if p not in text.taught and p not in every]][: max(AT_ONCE, len(every))]
+    places = [p for p in read_places() if name_key(p) not in text.taught and p not in every]
+    many = [*every, *places][: max(AT_ONCE, len(every))]
     asked_others = [other.unseen_cases(names) for other in others]
     calibrator = replace(
         fit_calibrator(*asked_others),
@@ -167,7 +170,7 @@ def measure_taught(recipe: Recipe, said: Said, shown_as: str) -> Figures:
     for name in recipe.sets:
         found[f"{model}, images of {name}"] = class_accuracy(cosines[sets == name], seen, truth[sets == name])
     for title, names in recipe.lists.items():
-        concepts = [seen[text.taught[name]] for name in names]
+        concepts = [seen[text.taught[name_key(name)]] for name in names]
         rows, shown = np.stack([text.phrase_row(name) for name in names]), np.isin(truth, concepts)
         found[f"{model}, {len(names)} names of {title}"] = class_accuracy(
             said.attributes[shown] @ rows.T, concepts, truth[shown]
@@ -207,7 +210,7 @@ def _confidence(said: Said, calibrator: Calibrator, wanted: Flags, names: Sequen
     """Give what a map would say of some images: float32 (n, C)."""
     text = said.model.text
     rows = np.stack([text.phrase_row(name) for name in names])
-    taught = [name in text.taught for name in names]
+    taught = [name_key(name) in text.taught for name in names]
     return score(said.of(wanted), rows, said.model.background_rows, calibrator, taught=taught).confidence
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rszsl.errors import TrainingError
-from rszsl.model.text import words_of
+from rszsl.model.names import singular_words, words_of
 
 EDGE_WORDS_FILE = Path(__file__).with_name("edge_words.txt")
 """Words that a phrase worth learning neither starts nor ends with."""
@@ -49,6 +49,10 @@ def _phrases_of(words: Sequence[str], edges: frozenset[str]) -> Iterable[str]:
 
 
 def without(phrases: Iterable[str], held_out: Iterable[str]) -> list[str]:
-    """Drop the phrases that contain a held-out name, word for word."""
-    patterns = [f" {' '.join(words_of(name))} " for name in held_out]
-    return [p for p in phrases if not any(pattern in f" {p} " for pattern in patterns)]
+    """Drop the phrases that contain a held-out name, word for word, in the singular or the plural."""
+    names = {_spaced(name) for name in held_out}
+    return [phrase for phrase in phrases if not any(name in _spaced(phrase) for name in names)]
+
+
+def _spaced(phrase: str) -> str:
+    return f" {' '.join(singular_words(phrase))} "

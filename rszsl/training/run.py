@@ -105,7 +105,7 @@ def _told(recipe: Recipe, fold: Fold, data: Path, log: Log) -> Said:
     folder = work / MODEL
     if not (folder / CARD_FILE).exists():
         net = _train(recipe, known, work, log)
-        write_files(folder, net, replace(known, text=_aligned(recipe, known, net, log)))
+        write_files(folder, net, replace(known, text=_aligned(recipe, known, net, log)), recipe.aliases)
         write_card(folder, {**base_card(recipe, folder), "calibrator": calibrator_table(UNFITTED, None, 0.5)})
     model = load_model(str(folder), device="cpu")
     assert isinstance(model, DsvaModel)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rszsl.model.text import TEXT_DIM, PhraseTables, find_word, gram_ids, unit, words_of
+from rszsl.model.names import words_of
+from rszsl.model.text import TEXT_DIM, PhraseTables, find_word, gram_ids, unit
 from rszsl.zsl.rows.vectors import KnownPhrases
 
 Floats = NDArray[np.float32]

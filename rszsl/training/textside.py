@@ -104,7 +104,7 @@ def _targets(
     words = frequent_words(recipe.teachers.word_frequencies, recipe.text.words)
     never = {known.names[i] for i in kept_out} | set(learnt.names)
     extra = [w for w in words if w not in never]
-    prompts = chain.from_iterable(read_prompts(PROMPTS_SOURCE).values())
+    prompts = chain.from_iterable(read_prompts(PROMPTS_SOURCE).looks.values())
     several = [*caption_phrases(data / recipe.captions, 12_000), *read_places(), *prompts]
     phrases = [p for p in dict.fromkeys(without(several, held_out)) if p not in never and p not in set(extra)]
     every = [*learnt.names, *extra, *phrases]

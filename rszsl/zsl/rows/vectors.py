@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rszsl.errors import TrainingError
-from rszsl.model.text import PhraseEncoder, unit, words_of
+from rszsl.model.names import words_of
+from rszsl.model.text import PhraseEncoder, unit
 
 Floats = NDArray[np.float32]
 

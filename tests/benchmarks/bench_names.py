@@ -1,0 +1,66 @@
+"""How well taught concepts are found by other spellings of their names: python tests/benchmarks/bench_names.py RECIPE
+
+Images that the recipe kept out, the model of its `output`, all taught names in one list. Writes
+docs/benchmarks/names.json; per cent, mean over the concepts.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from rszsl.model.checkpoint import load_model
+from rszsl.training.data import list_images
+from rszsl.training.folds import Fold, concept_of_images, part_images
+from rszsl.training.recipe import read_recipe
+from rszsl.training.run import FINAL, encode_images
+from rszsl.zsl.data.folders import data_root
+from rszsl.zsl.metrics import class_accuracy
+
+RECORD = Path(__file__).resolve().parents[2] / "docs" / "benchmarks" / "names.json"
+
+
+def plural(name):
+    """The English plural, well enough for names of places."""
+    if name.endswith(("s", "land", "residential")):
+        return name
+    if name.endswith("y"):
+        return f"{name[:-1]}ies"
+    return name + ("es" if name.endswith(("ch", "sh", "x")) else "s")
+
+
+def camel(name):
+    """As folders of data sets are called: `railwayStation`."""
+    first, *others = name.split()
+    return first + "".join(word.capitalize() for word in others)
+
+
+SPELLINGS = {
+    "as it is": lambda name: name,
+    "plural": plural,
+    "with an article": lambda name: f"the {name}",
+    "run together": lambda name: name.replace(" ", ""),
+    "camel case": camel,
+    "underscores": lambda name: name.replace(" ", "_"),
+}
+
+
+def measure(recipe):
+    """Per cent by spelling."""
+    images = list_images(data_root(), recipe.sets)
+    concepts = np.array(concept_of_images(images, recipe.concepts))
+    kept_out = part_images(Fold(FINAL, recipe.sets, ()), images, concepts, recipe.keep_out, recipe.seed).kept_out
+    model = load_model(str(recipe.output), device="cpu")
+    said = encode_images(model, [images[i] for i in np.flatnonzero(kept_out)])
+    names, found = sorted(recipe.concepts), {}
+    for spelling, spelt in SPELLINGS.items():
+        rows = np.stack([model.text.phrase_row(spelt(name)) for name in names])
+        found[spelling] = round(100 * class_accuracy(said @ rows.T, names, concepts[kept_out]), 1)
+    return {"model": f"{model.card.name} {model.card.version}", "images": len(said), "names": len(names), **found}
+
+
+if __name__ == "__main__":
+    figures = measure(read_recipe(Path(sys.argv[1])))
+    RECORD.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(figures, indent=1))
