@@ -1,5 +1,7 @@
 """The text side: names to rows."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from rszsl.errors import ClassListError
 from rszsl.model.checkpoint import load_model
 from rszsl.model.names import name_key, singular, words_of
 from rszsl.model.text import PhraseEncoder, PhraseTables, find_word, gram_ids, unit
+from rszsl.training.recipe import read_recipe
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +137,13 @@ def test_another_spelling_or_name_means_the_same(text, spelt, name, taught):
     found = text.class_rows([ClassName(spelt), ClassName(name)])
     np.testing.assert_array_equal(found.rows[0], found.rows[1])
     assert found.taught == (taught, taught) and found.notes == (None, None)
+
+
+def test_folders_of_image_sets_are_understood(text):
+    recipe = read_recipe(Path(__file__).resolve().parents[1] / "examples" / "train_bundled.toml")
+    for concept, folders in recipe.concepts.items():
+        for folder in folders:
+            np.testing.assert_array_equal(text.phrase_row(folder.split("/")[1]), text.phrase_row(concept), folder)
 
 
 def test_what_a_name_is_read_as_is_said(text):
