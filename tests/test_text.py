@@ -120,7 +120,16 @@ def test_unknown_words_are_noted(text):
     notes = text.class_rows(parse_classes("forest,solar farm,xyzzyqq,xyzzyqq roof")).notes
     assert notes[:2] == (None, None)
     assert notes[2] == 'no word of "xyzzyqq" is known to the model\'s text side; the label is a guess'
-    assert "rests on the other words" in notes[3]
+    assert "rests on the other words" in notes[3] and "did you mean" not in notes[3]
+
+
+def test_a_misspelt_name_is_asked_about(text):
+    notes = text.class_rows(parse_classes("storrage tanks,quary,vinyard,narrow lane")).notes
+    assert '"storrage" of "storrage tanks"' in notes[0] and '(did you mean "storage tanks"?)' in notes[0]
+    assert 'no word of "quary"' in notes[1] and '(did you mean "quarry"?)' in notes[1]
+    # "vinyard" is frequent enough to be in the table of words.
+    assert notes[2] == '"vinyard" is read by its words alone (did you mean "vineyard"?)'
+    assert notes[3] is None
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ by its character n-grams (as in fastText, arXiv 1607.04606), and the user is tol
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,9 @@ GRAM_SIZES = (3, 4, 5)
 FAR_COSINE = 0.35
 """A name whose text vector has no larger cosine to any phrase of training is far from it: below lie 5 of 100 names of
 404 kinds of places (`rszsl/training/places.txt`), and 27 of 30 names that are no place ("saxophone", "tax return")."""
+HINT_CUTOFF = 0.9
+"""Likeness of letters (difflib) from which a name may be a misspelling of another: "vinyard" and "vineyard" have 0.93,
+"lane" and "plane" 0.89."""
 TEXT_DIM = 512
 """Width of the CLIP ViT-B/32 text space."""
 
@@ -208,11 +212,21 @@ class AttributeText:
             return None
         unknown = self.encoder.unknown_words(phrase)
         if not unknown:
-            return self._far_note(phrase)
+            hint = self._hint(phrase)
+            return self._far_note(phrase) or (f'"{phrase}" is read by its words alone{hint}' if hint else None)
         if len(unknown) == len(words_of(phrase)):
-            return f'no word of "{phrase}" is known to the model\'s text side; the label is a guess'
+            return f'no word of "{phrase}" is known to the model\'s text side{self._hint(phrase)}; the label is a guess'
         listed = ", ".join(f'"{word}"' for word in unknown)
-        return f'{listed} of "{phrase}" is not known to the model\'s text side; the label rests on the other words'
+        return (
+            f'{listed} of "{phrase}" is not known to the model\'s text side{self._hint(phrase)}; '
+            "the label rests on the other words"
+        )
+
+    def _hint(self, phrase: str) -> str:
+        """Ask whether a name that is spelt nearly so was meant."""
+        known = {**self.prompts.names, **{key: self.concepts[row] for key, row in self.taught.items()}}
+        close = get_close_matches(name_key(phrase), known, n=1, cutoff=HINT_CUTOFF)
+        return f' (did you mean "{known[close[0]]}"?)' if close else ""
 
     def _far_note(self, phrase: str) -> str | None:
         if self.known_vectors is None:
