@@ -155,7 +155,10 @@ def test_folders_of_image_sets_are_understood(text):
             np.testing.assert_array_equal(text.phrase_row(folder.split("/")[1]), text.phrase_row(concept), folder)
 
 
-def test_what_a_name_is_read_as_is_said(text):
+def test_what_a_name_is_read_as_is_said(text, caplog):
+    with caplog.at_level("INFO"):
+        text.class_rows(parse_classes("golf courses"))
+    assert 'class "golf courses" (read as "golf course"): from training images and from words' in caplog.text
     assert text.origin("Golf courses") == '"Golf courses" (read as "golf course"): from training images and from words'
     assert text.origin("golf course") == '"golf course": from training images and from words'
     assert text.origin("pv farm").startswith('"pv farm" (read as "solar farm"): from words alone, read with: rows of')

@@ -4,6 +4,7 @@ It runs in numpy, so that a name costs microseconds and nothing is downloaded. A
 by its character n-grams (as in fastText, arXiv 1607.04606), and the user is told that it was not known.
 """
 
+import logging
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from rszsl.model.encoder import ClassRows, Floats
 from rszsl.model.names import name_key, words_of
 from rszsl.model.prompts import NamePrompts
 
+LOG = logging.getLogger(__name__)
 GRAM_SIZES = (3, 4, 5)
 FAR_COSINE = 0.35
 """A name whose text vector has no larger cosine to any phrase of training is far from it: below lie 5 of 100 names of
@@ -122,7 +124,7 @@ class AttributeText:
         known: phrases that training used; a name that is far from all of them is noted. Empty notes none.
         known_vectors: float32 (P, 512), their text vectors.
         prompts: what names look like, in other words, and other names for them; names without any are read alone.
-        concepts: S names, of the taught rows.
+        concepts: S names, of the taught rows; needed where there are any.
     """
 
     encoder: PhraseEncoder
@@ -141,6 +143,8 @@ class AttributeText:
         Raises:
             ClassListError: where a name or synonym has no letter a-z.
         """
+        for phrase in (phrase for item in classes for phrase in item.phrases):
+            LOG.info("class %s", self.origin(phrase))
         rows = [unit(np.mean([self.phrase_row(p) for p in item.phrases], axis=0)) for item in classes]
         notes = tuple(self._note(item) for item in classes)
         understood = tuple(self._understands(item) for item in classes)
