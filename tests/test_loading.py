@@ -340,3 +340,13 @@ def test_with_an_overlap_tiles_begin_at_whole_pixels(make_raster, noise, res_m, 
     scene = open_scene(str(make_raster(noise(3, 64, 64), overviews=overviews)), gsd_m=res_m)
     card = SimpleNamespace(input_px=160, gsd_m=1.0)
     assert tile_size_px(scene, card, overlap) == (expected, expected)
+
+
+def test_a_coarse_scene_is_not_enlarged(make_raster, noise):
+    card = SimpleNamespace(input_px=160, gsd_m=1.0)
+    coarse = open_scene(str(make_raster(noise(3, 64, 64), res=(3.0, 2.0))))
+    assert (coarse.gsd.col_m, coarse.gsd.row_m) == pytest.approx((3.0, 2.0), rel=1e-3)
+    # 160 of the coarser pixels, 480 m each way
+    assert tile_size_px(coarse, card) == (240, 160)
+    half = open_scene(str(make_raster(noise(3, 64, 64), name="half.tif", res=(1.0, 0.5))))
+    assert tile_size_px(half, card) == (320, 160)

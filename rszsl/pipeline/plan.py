@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 COARSER_LIMIT = 2.0
-"""A scene more than this many times coarser than the model expects is warned about and not upsampled further."""
+"""A scene more than this many times coarser than the model expects is warned about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,15 +113,15 @@ def plan_rows(plan: ScenePlan, first_row: int, stop_row: int) -> ScenePlan:
 
 
 def tile_size_px(scene: Scene, card: ModelCard, overlap: float = 0.0) -> tuple[int, int]:
-    """Height and width, in scene pixels, of the ground that the model expects in a tile.
+    """Height and width, in scene pixels, of the ground that the model is shown in a tile.
 
-    A coarse scene is upsampled at most `COARSER_LIMIT` times; beyond that a tile covers more ground. With an overlap,
-    sizes are rounded, by 1 % at most, so that tiles begin at whole pixels of the resampled scene and of the overview
-    that it comes from: it is then resampled once.
+    A scene that is coarser than the model expects is not enlarged: its tiles cover more ground (decision 0051). With
+    an overlap, sizes are rounded, by 1 % at most, so that tiles begin at whole pixels of the resampled scene and of
+    the overview that it comes from: it is then resampled once.
     """
-    ground_m = card.input_px * card.gsd_m
-    smallest_px = card.input_px / COARSER_LIMIT
-    sizes = [max(ground_m / side_m, smallest_px) for side_m in (scene.gsd.row_m, scene.gsd.col_m)]
+    sides_m = (scene.gsd.row_m, scene.gsd.col_m)
+    ground_m = card.input_px * max(card.gsd_m, *sides_m)
+    sizes = [ground_m / side_m for side_m in sides_m]
     step = card.input_px // math.gcd(card.input_px, math.floor(card.input_px * overlap))
     overviews = scene.layout.overviews_for([size / card.input_px for size in sizes]) if overlap else ()
     row_px, col_px = (_rounded(size, (step * max(overviews, default=1), step)) for size in sizes)
@@ -173,6 +173,7 @@ def _gsd_warning(scene: Scene, card: ModelCard) -> tuple[str, ...]:
     if scene.gsd.mean_m <= COARSER_LIMIT * card.gsd_m:
         return ()
     return (
-        f"{scene.path} has {scene.gsd.mean_m:.3g} m pixels, the model {card.name} expects {card.gsd_m:g} m: "
-        "labels will be poor; use a finer scene or another --model",
+        f"{scene.path} has {scene.gsd.mean_m:.3g} m pixels, the model {card.name} expects {card.gsd_m:g} m: a tile "
+        f"covers {card.input_px * scene.gsd.mean_m:.0f} m in place of {card.input_px * card.gsd_m:.0f} m, and small "
+        "things cannot be seen; use a finer scene or another --model",
     )

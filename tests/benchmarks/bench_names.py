@@ -46,17 +46,23 @@ SPELLINGS = {
 }
 
 
-def measure(recipe):
-    """Per cent by spelling."""
+def images_kept_out(recipe):
+    """The images that no model of a recipe learnt from, and the concept of each."""
     images = list_images(data_root(), recipe.sets)
     concepts = np.array(concept_of_images(images, recipe.concepts))
     kept_out = part_images(Fold(FINAL, recipe.sets, ()), images, concepts, recipe.keep_out, recipe.seed).kept_out
+    return [images[i] for i in np.flatnonzero(kept_out)], concepts[kept_out]
+
+
+def measure(recipe):
+    """Per cent by spelling."""
+    images, concepts = images_kept_out(recipe)
     model = load_model(str(recipe.output), device="cpu")
-    said = encode_images(model, [images[i] for i in np.flatnonzero(kept_out)])
+    said = encode_images(model, images)
     names, found = sorted(recipe.concepts), {}
     for spelling, spelt in SPELLINGS.items():
         rows = np.stack([model.text.phrase_row(spelt(name)) for name in names])
-        found[spelling] = round(100 * class_accuracy(said @ rows.T, names, concepts[kept_out]), 1)
+        found[spelling] = round(100 * class_accuracy(said @ rows.T, names, concepts), 1)
     return {"model": f"{model.card.name} {model.card.version}", "images": len(said), "names": len(names), **found}
 
 
