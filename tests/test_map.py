@@ -89,7 +89,8 @@ def test_ogrinfo_and_geopandas_read_it_without_a_warning(mapped, name):
 
 def test_coarse_scene_is_warned_about(mapped):
     _, result = mapped["landsat_rgb_300m_32618_nodata0.tif"]
-    assert any("has 300 m pixels, the model dsva-small expects" in w for w in result.warnings)
+    warned = "has 300 m pixels, the model dsva-small expects 1.5 m: a tile covers 4798"
+    assert any(warned in w and "in place of 240 m" in w for w in result.warnings)
     assert result.counts.nodata > 0
     _, fine = mapped["river_carpark_0p1m_3395.tif"]
     assert not any("expects" in w for w in fine.warnings)

@@ -40,5 +40,8 @@ def singular_words(phrase: str) -> list[str]:
 
 
 def name_key(phrase: str) -> str:
-    """Give what all spellings of a name have in common: `The golf courses`, `golfCourse` -> golfcourse."""
-    return "".join(singular_words(phrase))
+    """Give what all spellings of a name have in common: `The golf courses`, `golfCourse` -> golfcourse.
+
+    A name without any letter a-z stands for itself, in lower case.
+    """
+    return "".join(singular_words(phrase)) or phrase.strip().casefold()

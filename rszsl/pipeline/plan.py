@@ -119,13 +119,16 @@ def tile_size_px(scene: Scene, card: ModelCard, overlap: float = 0.0) -> tuple[i
     an overlap, sizes are rounded, by 1 % at most, so that tiles begin at whole pixels of the resampled scene and of
     the overview that it comes from: it is then resampled once.
     """
-    sides_m = (scene.gsd.row_m, scene.gsd.col_m)
-    ground_m = card.input_px * max(card.gsd_m, *sides_m)
-    sizes = [ground_m / side_m for side_m in sides_m]
+    sizes = [_ground_m(scene, card) / side_m for side_m in (scene.gsd.row_m, scene.gsd.col_m)]
     step = card.input_px // math.gcd(card.input_px, math.floor(card.input_px * overlap))
     overviews = scene.layout.overviews_for([size / card.input_px for size in sizes]) if overlap else ()
     row_px, col_px = (_rounded(size, (step * max(overviews, default=1), step)) for size in sizes)
     return row_px, col_px
+
+
+def _ground_m(scene: Scene, card: ModelCard) -> float:
+    """Metres on the ground along a tile's side."""
+    return card.input_px * max(card.gsd_m, scene.gsd.row_m, scene.gsd.col_m)
 
 
 def _rounded(size_px: float, steps: tuple[int, ...]) -> int:
@@ -174,6 +177,6 @@ def _gsd_warning(scene: Scene, card: ModelCard) -> tuple[str, ...]:
         return ()
     return (
         f"{scene.path} has {scene.gsd.mean_m:.3g} m pixels, the model {card.name} expects {card.gsd_m:g} m: a tile "
-        f"covers {card.input_px * scene.gsd.mean_m:.0f} m in place of {card.input_px * card.gsd_m:.0f} m, and small "
-        "things cannot be seen; use a finer scene or another --model",
+        f"covers {_ground_m(scene, card):.0f} m in place of {card.input_px * card.gsd_m:.0f} m, and small things "
+        "cannot be seen; use a finer scene or another --model",
     )
