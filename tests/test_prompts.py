@@ -87,6 +87,7 @@ def test_our_prompts_are_sixteen_and_fit():
     assert prompts.phrases_of(ClassName("Solar farm")) == (
         "Solar farm", "photovoltaic power station", "field of solar panels",
     )  # fmt: skip
+    assert prompts.phrases_of(ClassName("SolarFarms"))[1:] == prompts.phrases_of(ClassName("solar farm"))[1:]
     assert prompts.phrases_of(ClassName("solar farm", ("panels",))) == ("solar farm", "panels")
     with pytest.raises(ModelError, match=r"needs one \{\}"):
         Prompts(("no place for a name",))

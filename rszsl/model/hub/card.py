@@ -9,6 +9,7 @@ from rszsl.errors import ModelError
 from rszsl.model.card import CARD_FILE, Keys, read_toml
 from rszsl.model.hub.source import HubCard, Library, Source
 from rszsl.model.hub.store import user_models
+from rszsl.model.names import name_key
 
 ARCHITECTURE = "clip"
 LIBRARIES: tuple[Library, ...] = ("transformers", "open_clip")
@@ -54,7 +55,7 @@ def read_hub_card(path: Path) -> HubCard:
         input_px=inputs.get("px", int) if "px" in inputs else 0,
         gsd_m=inputs.number("gsd_m"),
         templates=tuple(text.get("templates", ())),
-        synonyms={name.casefold(): tuple(words) for name, words in text.get("synonyms", {}).items()},
+        synonyms={name_key(name): tuple(words) for name, words in text.get("synonyms", {}).items()},
         raw=raw,
     )
 

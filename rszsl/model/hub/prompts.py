@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from rszsl.classes import ClassName
 from rszsl.errors import ModelError
 from rszsl.model.encoder import Floats
+from rszsl.model.names import name_key
 from rszsl.model.text import unit
 
 PROMPTS_FILE = Path(__file__).with_name("prompts.toml")
@@ -31,7 +32,7 @@ class Prompts:
 
     Attributes:
         templates: each with `{}` where the name goes.
-        synonyms: other words for a name (lower case), used where the user gives none.
+        synonyms: other words for a name, by `name_key`, used where the user gives none.
     """
 
     templates: tuple[str, ...]
@@ -44,7 +45,7 @@ class Prompts:
 
     def phrases_of(self, item: ClassName) -> tuple[str, ...]:
         """The name and its synonyms: the user's, else ours."""
-        return item.phrases if item.synonyms else (item.name, *self.synonyms.get(item.name.casefold(), ()))
+        return item.phrases if item.synonyms else (item.name, *self.synonyms.get(name_key(item.name), ()))
 
     def sentences(self, phrase: str) -> list[str]:
         """One sentence a template."""
@@ -54,7 +55,7 @@ class Prompts:
 def default_prompts() -> Prompts:
     """The 16 templates for pictures from above, and our synonyms."""
     raw = tomllib.loads(PROMPTS_FILE.read_text(encoding="utf-8"))
-    return Prompts(tuple(raw["templates"]), {name: tuple(words) for name, words in raw["synonyms"].items()})
+    return Prompts(tuple(raw["templates"]), {name_key(name): tuple(words) for name, words in raw["synonyms"].items()})
 
 
 def average_templates(embedded: NDArray[np.floating]) -> Floats:

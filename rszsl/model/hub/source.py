@@ -55,7 +55,7 @@ class HubCard:
         input_px: side of its input, or 0 where only the model itself says.
         gsd_m: ground sample distance that we recommend, metres a pixel.
         templates: prompt templates; () takes ours.
-        synonyms: further words for names; beside ours.
+        synonyms: further words for names, by `name_key`; beside ours.
         raw: the whole card, for showing.
     """
 
