@@ -69,7 +69,7 @@ def test_map_writes_the_cache_and_then_lives_on_it(scene, tmp_path, monkeypatch)
         ({"min_valid": 0.1}, "min_valid"),
         ({"bands": (3, 2, 1)}, "radiometry"),
         ({"views": 4}, "views"),
-        ({"gsd_m": 2.0}, "tile_px"),
+        ({"gsd_m": 0.5}, "tile_px"),
     ],
 )
 def test_a_stale_cache_is_refused_with_what_differs(scene, cache, tmp_path, change, named):
