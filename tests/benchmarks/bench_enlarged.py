@@ -6,20 +6,20 @@ Writes docs/benchmarks/enlarged.json; per cent, mean over the concepts, for the 
 model's input or hardly larger.
 """
 
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
 from bench_names import images_kept_out
 from PIL import Image
+from record import write_record
 
 from rszsl.model.checkpoint import load_model
 from rszsl.training.recipe import read_recipe
 from rszsl.training.trunk import read_square
+from rszsl.zsl.data.folders import data_root
 from rszsl.zsl.metrics import class_accuracy
 
-RECORD = Path(__file__).resolve().parents[2] / "docs" / "benchmarks" / "enlarged.json"
 SETS, TEXTURES = ("aid", "rsscn7"), ("bare land", "desert", "farmland", "forest", "meadow", "mountain")
 """`TEXTURES` look the same in a part and in the whole, so that a part is no other place."""
 TIMES, BATCH = (1.07, 1.25, 1.5, 2.0, 3.0), 32
@@ -36,7 +36,7 @@ def central(path, times, side_px):
 
 
 def measure(recipe):
-    """Per cent by set and by how many times its images are enlarged."""
+    """The model, the images, and per cent by set and by how many times its images are enlarged."""
     images, concepts = images_kept_out(recipe)
     model = load_model(str(recipe.output), device="cpu")
     names = sorted(recipe.concepts)
@@ -54,10 +54,11 @@ def measure(recipe):
                 "all": round(100 * class_accuracy(cosines, names, truth), 1),
                 "textures": round(100 * class_accuracy(cosines[alike], names, truth[alike]), 1),
             }
-    return {"model": f"{model.card.name} {model.card.version}", **found}
+    return f"{model.card.name} {model.card.version}", images, found
 
 
 if __name__ == "__main__":
-    figures = measure(read_recipe(Path(sys.argv[1])))
-    RECORD.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(figures, indent=1))
+    recipe = read_recipe(Path(sys.argv[1]))
+    model, images, figures = measure(recipe)
+    files = [image.path for image in images]
+    write_record("enlarged", figures, seed=recipe.seed, files=files, root=data_root(), model=model)

@@ -4,11 +4,11 @@ Images that the recipe kept out, the model of its `output`, all taught names in 
 docs/benchmarks/names.json; per cent, mean over the concepts.
 """
 
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
+from record import write_record
 
 from rszsl.model.checkpoint import load_model
 from rszsl.training.data import list_images
@@ -17,8 +17,6 @@ from rszsl.training.recipe import read_recipe
 from rszsl.training.run import FINAL, encode_images
 from rszsl.zsl.data.folders import data_root
 from rszsl.zsl.metrics import class_accuracy
-
-RECORD = Path(__file__).resolve().parents[2] / "docs" / "benchmarks" / "names.json"
 
 
 def plural(name):
@@ -55,7 +53,7 @@ def images_kept_out(recipe):
 
 
 def measure(recipe):
-    """Per cent by spelling."""
+    """The model, the images, and per cent by spelling."""
     images, concepts = images_kept_out(recipe)
     model = load_model(str(recipe.output), device="cpu")
     said = encode_images(model, images)
@@ -63,10 +61,11 @@ def measure(recipe):
     for spelling, spelt in SPELLINGS.items():
         rows = np.stack([model.text.phrase_row(spelt(name)) for name in names])
         found[spelling] = round(100 * class_accuracy(said @ rows.T, names, concepts), 1)
-    return {"model": f"{model.card.name} {model.card.version}", "images": len(said), "names": len(names), **found}
+    return f"{model.card.name} {model.card.version}", images, found
 
 
 if __name__ == "__main__":
-    figures = measure(read_recipe(Path(sys.argv[1])))
-    RECORD.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(figures, indent=1))
+    recipe = read_recipe(Path(sys.argv[1]))
+    model, images, figures = measure(recipe)
+    files = [image.path for image in images]
+    write_record("names", figures, seed=recipe.seed, files=files, root=data_root(), model=model)
