@@ -344,9 +344,14 @@ def test_with_an_overlap_tiles_begin_at_whole_pixels(make_raster, noise, res_m, 
 
 def test_a_coarse_scene_is_not_enlarged(make_raster, noise):
     card = SimpleNamespace(input_px=160, gsd_m=1.0)
-    coarse = open_scene(str(make_raster(noise(3, 64, 64), res=(3.0, 2.0))))
+    coarse = open_scene(str(make_raster(noise(3, 300, 200), res=(3.0, 2.0))))
     assert (coarse.gsd.col_m, coarse.gsd.row_m) == pytest.approx((3.0, 2.0), rel=1e-3)
     # 160 of the coarser pixels, 480 m each way
     assert tile_size_px(coarse, card) == (240, 160)
     half = open_scene(str(make_raster(noise(3, 64, 64), name="half.tif", res=(1.0, 0.5))))
     assert tile_size_px(half, card) == (320, 160)
+    # a tile is no larger than the scene, and no smaller than the model expects
+    small = open_scene(str(make_raster(noise(3, 64, 200), name="small.tif", res=(3.0, 3.0))))
+    assert tile_size_px(small, card) == (64, 64)
+    tiny = open_scene(str(make_raster(noise(3, 20, 20), name="tiny.tif", res=(3.0, 3.0))))
+    assert tile_size_px(tiny, card) == (53, 53)

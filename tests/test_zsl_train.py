@@ -123,9 +123,10 @@ def test_a_map_with_the_model(trained, tmp_path, make_raster):
     assert set(tiles["class"]) <= set(names)
     assert set(tiles["attribute_1"]) <= {a.split("/")[1] for a in ATTRIBUTES}
     assert tiles["contribution_1"].notna().all()
-    refused = run(*arguments, "--classes", "red row,blue columns", "--overwrite")
+    assert run(*arguments, "--classes", "Red row,blue-columns", "--overwrite").exit_code == 0
+    refused = run(*arguments, "--classes", "red lows,blue columns", "--overwrite")
     assert isinstance(refused.exception, ClassListError)
-    assert 'no attribute row of "red row"' in str(refused.exception)
+    assert 'no attribute row of "red lows"' in str(refused.exception)
     assert "as red rows" in str(refused.exception)
 
 

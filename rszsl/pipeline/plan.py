@@ -115,9 +115,9 @@ def plan_rows(plan: ScenePlan, first_row: int, stop_row: int) -> ScenePlan:
 def tile_size_px(scene: Scene, card: ModelCard, overlap: float = 0.0) -> tuple[int, int]:
     """Height and width, in scene pixels, of the ground that the model is shown in a tile.
 
-    A scene that is coarser than the model expects is not enlarged: its tiles cover more ground (decision 0051). With
-    an overlap, sizes are rounded, by 1 % at most, so that tiles begin at whole pixels of the resampled scene and of
-    the overview that it comes from: it is then resampled once.
+    A scene that is coarser than the model expects is not enlarged: its tiles cover more ground (decision 0051), but no
+    more than the scene does. With an overlap, sizes are rounded, by 1 % at most, so that tiles begin at whole pixels of
+    the resampled scene and of the overview that it comes from: it is then resampled once.
     """
     sizes = [_ground_m(scene, card) / side_m for side_m in (scene.gsd.row_m, scene.gsd.col_m)]
     step = card.input_px // math.gcd(card.input_px, math.floor(card.input_px * overlap))
@@ -128,7 +128,9 @@ def tile_size_px(scene: Scene, card: ModelCard, overlap: float = 0.0) -> tuple[i
 
 def _ground_m(scene: Scene, card: ModelCard) -> float:
     """Metres on the ground along a tile's side."""
-    return card.input_px * max(card.gsd_m, scene.gsd.row_m, scene.gsd.col_m)
+    whole_m = min(scene.height_px * scene.gsd.row_m, scene.width_px * scene.gsd.col_m)
+    coarse_m = card.input_px * max(scene.gsd.row_m, scene.gsd.col_m)
+    return max(card.input_px * card.gsd_m, min(coarse_m, whole_m))
 
 
 def _rounded(size_px: float, steps: tuple[int, ...]) -> int:
