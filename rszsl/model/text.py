@@ -152,8 +152,13 @@ class AttributeText:
 
     def phrase_row(self, phrase: str) -> Floats:
         """Give the attribute row of a name, in any spelling or under another name: float32 (K,), unit length."""
-        row = self._taught_row(phrase)
+        row = self.taught_row(phrase)
         return self.taught_rows[row] if row is not None else self.text_row(self._known_as(phrase))
+
+    def taught_row(self, phrase: str) -> int | None:
+        """Number the row that images taught under a name, or under the one that it is another name for."""
+        keys = (name_key(phrase), name_key(self._known_as(phrase)))
+        return next((self.taught[key] for key in keys if key in self.taught), None)
 
     def text_row(self, phrase: str) -> Floats:
         """Give the row that words alone mean as they stand, whatever images taught: float32 (K,), unit length."""
@@ -161,7 +166,7 @@ class AttributeText:
 
     def origin(self, phrase: str) -> str:
         """Say where the row of a phrase comes from, for a user to judge."""
-        row = self._taught_row(phrase)
+        row = self.taught_row(phrase)
         if row is not None:
             return f'"{phrase}"{_as(phrase, self.concepts[row])}: from training images and from words'
         name = self._known_as(phrase)
@@ -187,18 +192,13 @@ class AttributeText:
         """Give the name that the prompts know a name by; the name itself where they do not."""
         return self.prompts.names.get(name_key(phrase), phrase)
 
-    def _taught_row(self, phrase: str) -> int | None:
-        """Number the row that images taught under a name, or under the one that it is another name for."""
-        keys = (name_key(phrase), name_key(self._known_as(phrase)))
-        return next((self.taught[key] for key in keys if key in self.taught), None)
-
     def _is_known(self, phrase: str) -> bool:
         """Whether images taught a name, or the prompts say what it looks like."""
-        return self._taught_row(phrase) is not None or name_key(phrase) in self.prompts.names
+        return self.taught_row(phrase) is not None or name_key(phrase) in self.prompts.names
 
     def _is_taught(self, item: ClassName) -> bool:
         """Whether images taught any name of a class."""
-        return any(self._taught_row(phrase) is not None for phrase in item.phrases)
+        return any(self.taught_row(phrase) is not None for phrase in item.phrases)
 
     def _understands(self, item: ClassName) -> bool:
         """Whether any word of a class is known."""

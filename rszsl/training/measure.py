@@ -86,7 +86,7 @@ def measure_fold(recipe: Recipe, said: Said, others: Sequence[Said]) -> Figures:
 def _question(recipe: Recipe, said: Said, others: Sequence[Said]) -> Question:
     known, text, names = said.known, said.model.text, said.known.fold.unseen
     every = sorted({*known.seen, *names})
-    places = [p for p in read_places() if name_key(p) not in text.taught and p not in every]
+    places = [p for p in read_places() if text.taught_row(p) is None and p not in every]
     many = [*every, *places][: max(AT_ONCE, len(every))]
     asked_others = [other.unseen_cases(names) for other in others]
     calibrator = replace(
@@ -210,7 +210,7 @@ def _confidence(said: Said, calibrator: Calibrator, wanted: Flags, names: Sequen
     """Give what a map would say of some images: float32 (n, C)."""
     text = said.model.text
     rows = np.stack([text.phrase_row(name) for name in names])
-    taught = [name_key(name) in text.taught for name in names]
+    taught = [text.taught_row(name) is not None for name in names]
     return score(said.of(wanted), rows, said.model.background_rows, calibrator, taught=taught).confidence
 
 

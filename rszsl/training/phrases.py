@@ -51,7 +51,8 @@ def _phrases_of(words: Sequence[str], edges: frozenset[str]) -> Iterable[str]:
 def without(phrases: Iterable[str], held_out: Iterable[str]) -> list[str]:
     """Drop the phrases that contain a held-out name, word for word, in the singular or the plural."""
     names = {_spaced(name) for name in held_out}
-    return [phrase for phrase in phrases if not any(name in _spaced(phrase) for name in names)]
+    spaced = ((phrase, _spaced(phrase)) for phrase in phrases)
+    return [phrase for phrase, words in spaced if not any(name in words for name in names)]
 
 
 def _spaced(phrase: str) -> str:
