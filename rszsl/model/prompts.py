@@ -1,7 +1,7 @@
 """What names look like, in other words, and which names are others for them: a table of phrases."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,14 @@ class NamePrompts:
 
     looks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
+
+    def without(self, names: Collection[str]) -> "NamePrompts":
+        """Leave out names of `looks`, and every name that stands for one of them."""
+        gone = {" ".join(words_of(name)) for name in names}
+        return NamePrompts(
+            {name: looks for name, looks in self.looks.items() if name not in gone},
+            {key: name for key, name in self.names.items() if " ".join(words_of(name)) not in gone},
+        )
 
 
 def read_prompts(path: Path) -> NamePrompts:

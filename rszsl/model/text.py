@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,11 @@ FAR_COSINE = 0.35
 HINT_CUTOFF = 0.9
 """Likeness of letters (difflib) from which a name may be a misspelling of another: "vinyard" and "vineyard" have 0.93,
 "lane" and "plane" 0.89."""
+LOOKS_WEIGHT = 2.0
+"""What the phrases that say what a name looks like count, beside 1 for the name (docs/decisions/0052)."""
+NEAR_COSINE, SAME_COSINE = 0.6, 0.9
+"""A name that the prompts do not have is read with the most similar one that they have: not at all below the first cosine
+of their text vectors, as much as by its own words above the second, and in proportion between them."""
 TEXT_DIM = 512
 """Width of the CLIP ViT-B/32 text space."""
 
@@ -111,6 +117,25 @@ class PhraseEncoder:
         return tables.grams[gram_ids(word, len(tables.grams))].mean(axis=0), float(tables.gram_weight[0])
 
 
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A name that the prompts have, and the cosine of its text vector to another name's."""
+
+    name: str
+    cosine: float
+
+    @property
+    def share(self) -> float:
+        """How much it counts beside 1 for the other name's own words: 0..1."""
+        return float(np.clip((self.cosine - NEAR_COSINE) / (SAME_COSINE - NEAR_COSINE), 0, 1))
+
+
+@lru_cache(maxsize=4)
+def _name_vectors(encoder: PhraseEncoder, names: tuple[str, ...]) -> Floats:
+    """Encode names by their words alone: float32 (N, 512)."""
+    return np.stack([encoder.encode(name) for name in names])
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class AttributeText:
     """Names to attribute rows: by what images taught, else by what the words mean. A `TextSide`.
@@ -153,7 +178,26 @@ class AttributeText:
     def phrase_row(self, phrase: str) -> Floats:
         """Give the attribute row of a name, in any spelling or under another name: float32 (K,), unit length."""
         row = self.taught_row(phrase)
-        return self.taught_rows[row] if row is not None else self.text_row(self._known_as(phrase))
+        if row is not None:
+            return self.taught_rows[row]
+        near = self.nearest(phrase)
+        if near is None:
+            return self.text_row(self._known_as(phrase))
+        vector = unit(self.encoder.encode(phrase) + near.share * self.encode(near.name))
+        return unit(self.projection @ vector - self.mean)
+
+    def nearest(self, phrase: str) -> "Neighbour | None":
+        """Give the name whose looks a name is read with that has none of its own; None where it has, or none is near.
+
+        It depends on the name alone, not on the other classes of a list.
+        """
+        if self._is_known(phrase) or not self.prompts.looks:
+            return None
+        names = tuple(self.prompts.looks)
+        cosines = _name_vectors(self.encoder, names) @ self.encoder.encode(phrase)
+        best = int(cosines.argmax())
+        near = Neighbour(names[best], float(cosines[best]))
+        return near if near.share > 0 else None
 
     def taught_row(self, phrase: str) -> int | None:
         """Number the row that images taught under a name, or under the one that it is another name for."""
@@ -169,6 +213,10 @@ class AttributeText:
         row = self.taught_row(phrase)
         if row is not None:
             return f'"{phrase}"{_as(phrase, self.concepts[row])}: from training images and from words'
+        near = self.nearest(phrase)
+        if near is not None:
+            beside = f'{near.share:.0%} of what "{near.name}" says, which it is like ({near.cosine:.2f})'
+            return f'"{phrase}": from words alone, read with {beside}'
         name = self._known_as(phrase)
         looks = "; ".join(self.prompts.looks.get(" ".join(words_of(name)), ()))
         return f'"{phrase}"{_as(phrase, name)}: from words alone' + (f", read with: {looks}" if looks else "")
@@ -178,7 +226,7 @@ class AttributeText:
         return self.projection @ self.encode(phrase)
 
     def encode(self, phrase: str) -> Floats:
-        """Give the text vector of a phrase and what it looks like, which count the same: float32 (512,), unit length.
+        """Give the text vector of a phrase and what it looks like, `LOOKS_WEIGHT` of it: float32 (512,), unit length.
 
         Descriptions beside names: arXiv 2210.07183.
         """
@@ -186,7 +234,7 @@ class AttributeText:
         looks = self.prompts.looks.get(" ".join(words_of(phrase)), ())
         if not looks:
             return vector
-        return unit(vector + unit(np.mean([self.encoder.encode(look) for look in looks], axis=0)))
+        return unit(vector + LOOKS_WEIGHT * unit(np.mean([self.encoder.encode(look) for look in looks], axis=0)))
 
     def _known_as(self, phrase: str) -> str:
         """Give the name that the prompts know a name by; the name itself where they do not."""

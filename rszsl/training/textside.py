@@ -27,7 +27,8 @@ from rszsl.zsl.rows.vectors import KnownPhrases, read_known
 
 Floats = NDArray[np.float32]
 HELD_OUT_NAMES = 120
-"""Real names of several words that are never trained on, to measure how well names are put together."""
+"""Real names of several words that are never trained on, to measure how well names are put together; none that a map is
+likely to be asked for."""
 PLACES_FILE = Path(__file__).with_name("places.txt")
 
 
@@ -74,7 +75,8 @@ def build_text_side(recipe: Recipe, data: Path, held_out: Sequence[str], log: Ca
         return _read(file)
     known = read_known(recipe.teachers.text_vectors)
     rng = np.random.default_rng(recipe.seed)
-    several = [i for i, name in enumerate(known.names) if " " in name]
+    wanted = {*read_places(), *_looks(), *read_prompts(PROMPTS_SOURCE).looks}
+    several = [i for i, name in enumerate(known.names) if " " in name and name not in wanted]
     kept_out = sorted(rng.choice(several, size=min(HELD_OUT_NAMES, len(several) // 2), replace=False).tolist())
     centre = known.vectors.mean(0)
     centred = unit(known.vectors - centre)
@@ -104,8 +106,7 @@ def _targets(
     words = frequent_words(recipe.teachers.word_frequencies, recipe.text.words)
     never = {known.names[i] for i in kept_out} | set(learnt.names)
     extra = [w for w in words if w not in never]
-    prompts = chain.from_iterable(read_prompts(PROMPTS_SOURCE).looks.values())
-    several = [*caption_phrases(data / recipe.captions, 12_000), *read_places(), *prompts]
+    several = [*caption_phrases(data / recipe.captions, 12_000), *read_places(), *_looks()]
     phrases = [p for p in dict.fromkeys(without(several, held_out)) if p not in never and p not in set(extra)]
     every = [*learnt.names, *extra, *phrases]
     log(f"text: {len(learnt.names)} real, {len(extra)} words and {len(phrases)} phrases to distil")
@@ -116,6 +117,11 @@ def _targets(
     vocabulary = list(dict.fromkeys([w for p in learnt.names for w in p.split()] + words))
     targets = np.concatenate([centred[train], rest])
     return PhraseTargets(tuple(every), targets, weights.astype("float32")), vocabulary
+
+
+def _looks() -> list[str]:
+    """List what names look like, in other words."""
+    return list(chain.from_iterable(read_prompts(PROMPTS_SOURCE).looks.values()))
 
 
 def _read(file: Path) -> TextSpace:
