@@ -18,7 +18,7 @@ from rszsl.classes import ClassName
 from rszsl.errors import ClassListError
 from rszsl.model.encoder import ClassRows, Floats
 from rszsl.model.names import name_key, words_of
-from rszsl.model.prompts import NamePrompts
+from rszsl.model.prompts import NamePrompts, Neighbour
 
 LOG = logging.getLogger(__name__)
 GRAM_SIZES = (3, 4, 5)
@@ -30,9 +30,6 @@ HINT_CUTOFF = 0.9
 "lane" and "plane" 0.89."""
 LOOKS_WEIGHT = 2.0
 """What the phrases that say what a name looks like count, beside 1 for the name (docs/decisions/0052)."""
-NEAR_COSINE, SAME_COSINE = 0.6, 0.9
-"""A name that the prompts do not have is read with the most similar one that they have: not at all below the first cosine
-of their text vectors, as much as by its own words above the second, and in proportion between them."""
 TEXT_DIM = 512
 """Width of the CLIP ViT-B/32 text space."""
 
@@ -117,19 +114,6 @@ class PhraseEncoder:
         return tables.grams[gram_ids(word, len(tables.grams))].mean(axis=0), float(tables.gram_weight[0])
 
 
-@dataclass(frozen=True, slots=True)
-class Neighbour:
-    """A name that the prompts have, and the cosine of its text vector to another name's."""
-
-    name: str
-    cosine: float
-
-    @property
-    def share(self) -> float:
-        """How much it counts beside 1 for the other name's own words: 0..1."""
-        return float(np.clip((self.cosine - NEAR_COSINE) / (SAME_COSINE - NEAR_COSINE), 0, 1))
-
-
 @lru_cache(maxsize=4)
 def _name_vectors(encoder: PhraseEncoder, names: tuple[str, ...]) -> Floats:
     """Encode names by their words alone: float32 (N, 512)."""
@@ -178,15 +162,9 @@ class AttributeText:
     def phrase_row(self, phrase: str) -> Floats:
         """Give the attribute row of a name, in any spelling or under another name: float32 (K,), unit length."""
         row = self.taught_row(phrase)
-        if row is not None:
-            return self.taught_rows[row]
-        near = self.nearest(phrase)
-        if near is None:
-            return self.text_row(self._known_as(phrase))
-        vector = unit(self.encoder.encode(phrase) + near.share * self.encode(near.name))
-        return unit(self.projection @ vector - self.mean)
+        return self.taught_rows[row] if row is not None else unit(self.projection @ self._read(phrase) - self.mean)
 
-    def nearest(self, phrase: str) -> "Neighbour | None":
+    def nearest(self, phrase: str) -> Neighbour | None:
         """Give the name whose looks a name is read with that has none of its own; None where it has, or none is near.
 
         It depends on the name alone, not on the other classes of a list.
@@ -235,6 +213,13 @@ class AttributeText:
         if not looks:
             return vector
         return unit(vector + LOOKS_WEIGHT * unit(np.mean([self.encoder.encode(look) for look in looks], axis=0)))
+
+    def _read(self, phrase: str) -> Floats:
+        """Give the text vector of a class that no image taught, with its nearest name where the prompts lack it."""
+        near = self.nearest(phrase)
+        if near is None:
+            return self.encode(self._known_as(phrase))
+        return unit(self.encoder.encode(phrase) + near.share * self.encode(near.name))
 
     def _known_as(self, phrase: str) -> str:
         """Give the name that the prompts know a name by; the name itself where they do not."""

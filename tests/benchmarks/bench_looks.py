@@ -1,8 +1,8 @@
 """How many phrases that say what a name looks like are enough: python tests/benchmarks/bench_looks.py RECIPE
 
 The teacher's embeddings of thirteen classes of AID that no fold keeps unseen, found by name through its attributes: no
-network is asked. Phrases are drawn from those of `prompts.toml` for these names; then names are read as if the table did
-not have them, nor any other name for them. Writes docs/benchmarks/looks.json; per cent, mean over the classes, and
+network is asked. Phrases are drawn from those of `prompts.toml` for these names; then names are read as if the table
+did not have them, nor any other name for them. Writes docs/benchmarks/looks.json; per cent, mean over the classes, and
 standard deviation over the draws.
 """
 
