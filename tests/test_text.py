@@ -9,7 +9,8 @@ from rszsl.classes import ClassName, parse_classes
 from rszsl.errors import ClassListError
 from rszsl.model.checkpoint import load_model
 from rszsl.model.names import name_key, singular, words_of
-from rszsl.model.text import PhraseEncoder, PhraseTables, find_word, gram_ids, unit
+from rszsl.model.prompts import NamePrompts
+from rszsl.model.text import AttributeText, PhraseEncoder, PhraseTables, find_word, gram_ids, unit
 from rszsl.training.recipe import read_recipe
 
 
@@ -35,6 +36,19 @@ def tiny():
         outer_bias=np.zeros(512, "float32"),
     )
     return PhraseEncoder(["red", "roof"], tables)
+
+
+@pytest.fixture
+def two_attributes(tiny):
+    """`red` and `roof` as attributes; "roof" is the only name with a look, and "red" is what it looks like."""
+    return AttributeText(
+        encoder=tiny,
+        projection=np.eye(2, 512, dtype="float32"),
+        mean=np.zeros(2, "float32"),
+        taught={},
+        taught_rows=np.zeros((0, 2), "float32"),
+        prompts=NamePrompts({"roof": ("red",)}, {"roof": "roof"}),
+    )
 
 
 def test_words():
@@ -169,3 +183,15 @@ def test_words_are_read_as_they_stand_where_no_class_is_asked_for(text):
     alone = unit(text.projection @ text.encoder.encode("houses") - text.mean)
     np.testing.assert_array_equal(text.text_row("houses"), alone)
     assert not np.allclose(text.phrase_row("houses"), alone)
+
+
+def test_looks_count_twice_as_much_as_the_name(two_attributes):
+    np.testing.assert_allclose(two_attributes.text_row("roof"), unit(np.array([2, 1])), atol=1e-6)
+
+
+def test_every_name_of_the_prompts_has_enough_phrases(text):
+    """Fewer than eight cost points, and rest on how they happen to be put (docs/decisions/0052)."""
+    prompts = text.prompts
+    assert len(prompts.looks) > 500 and min(len(looks) for looks in prompts.looks.values()) >= 9
+    assert {name for name in prompts.names.values() if " ".join(words_of(name)) not in prompts.looks} == set()
+    assert all(len(set(looks)) == len(looks) for looks in prompts.looks.values())

@@ -1,17 +1,13 @@
 """What names look like, in other words, and which names are others for them: a table of phrases."""
 
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rszsl.errors import ModelError
 from rszsl.model.names import name_key, words_of
-
-NEAR_COSINE, SAME_COSINE = 0.6, 0.9
-"""A name that the prompts lack is read with the most similar one that they have: not at all below the first cosine of
-their text vectors, as much as with its own words above the second, in proportion between (docs/decisions/0052)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,27 +21,6 @@ class NamePrompts:
 
     looks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
-
-    def without(self, names: Collection[str]) -> "NamePrompts":
-        """Leave out names of `looks`, and every name that stands for one of them."""
-        gone = {" ".join(words_of(name)) for name in names}
-        return NamePrompts(
-            {name: looks for name, looks in self.looks.items() if name not in gone},
-            {key: name for key, name in self.names.items() if " ".join(words_of(name)) not in gone},
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Neighbour:
-    """A name that the prompts have, and the cosine of its text vector to that of another name."""
-
-    name: str
-    cosine: float
-
-    @property
-    def share(self) -> float:
-        """How much it counts beside 1 for the other name's own words: 0..1."""
-        return min(1.0, max(0.0, (self.cosine - NEAR_COSINE) / (SAME_COSINE - NEAR_COSINE)))
 
 
 def read_prompts(path: Path) -> NamePrompts:

@@ -9,7 +9,6 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ from rszsl.classes import ClassName
 from rszsl.errors import ClassListError
 from rszsl.model.encoder import ClassRows, Floats
 from rszsl.model.names import name_key, words_of
-from rszsl.model.prompts import NamePrompts, Neighbour
+from rszsl.model.prompts import NamePrompts
 
 LOG = logging.getLogger(__name__)
 GRAM_SIZES = (3, 4, 5)
@@ -114,12 +113,6 @@ class PhraseEncoder:
         return tables.grams[gram_ids(word, len(tables.grams))].mean(axis=0), float(tables.gram_weight[0])
 
 
-@lru_cache(maxsize=4)
-def _name_vectors(encoder: PhraseEncoder, names: tuple[str, ...]) -> Floats:
-    """Encode names by their words alone: float32 (N, 512)."""
-    return np.stack([encoder.encode(name) for name in names])
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class AttributeText:
     """Names to attribute rows: by what images taught, else by what the words mean. A `TextSide`.
@@ -162,20 +155,7 @@ class AttributeText:
     def phrase_row(self, phrase: str) -> Floats:
         """Give the attribute row of a name, in any spelling or under another name: float32 (K,), unit length."""
         row = self.taught_row(phrase)
-        return self.taught_rows[row] if row is not None else unit(self.projection @ self._read(phrase) - self.mean)
-
-    def nearest(self, phrase: str) -> Neighbour | None:
-        """Give the name whose looks a name is read with that has none of its own; None where it has, or none is near.
-
-        It depends on the name alone, not on the other classes of a list.
-        """
-        if self._is_known(phrase) or not self.prompts.looks:
-            return None
-        names = tuple(self.prompts.looks)
-        cosines = _name_vectors(self.encoder, names) @ self.encoder.encode(phrase)
-        best = int(cosines.argmax())
-        near = Neighbour(names[best], float(cosines[best]))
-        return near if near.share > 0 else None
+        return self.taught_rows[row] if row is not None else self.text_row(self._known_as(phrase))
 
     def taught_row(self, phrase: str) -> int | None:
         """Number the row that images taught under a name, or under the one that it is another name for."""
@@ -191,10 +171,6 @@ class AttributeText:
         row = self.taught_row(phrase)
         if row is not None:
             return f'"{phrase}"{_as(phrase, self.concepts[row])}: from training images and from words'
-        near = self.nearest(phrase)
-        if near is not None:
-            beside = f'{near.share:.0%} of what "{near.name}" says, which it is like ({near.cosine:.2f})'
-            return f'"{phrase}": from words alone, read with {beside}'
         name = self._known_as(phrase)
         looks = "; ".join(self.prompts.looks.get(" ".join(words_of(name)), ()))
         return f'"{phrase}"{_as(phrase, name)}: from words alone' + (f", read with: {looks}" if looks else "")
@@ -213,13 +189,6 @@ class AttributeText:
         if not looks:
             return vector
         return unit(vector + LOOKS_WEIGHT * unit(np.mean([self.encoder.encode(look) for look in looks], axis=0)))
-
-    def _read(self, phrase: str) -> Floats:
-        """Give the text vector of a class that no image taught, with its nearest name where the prompts lack it."""
-        near = self.nearest(phrase)
-        if near is None:
-            return self.encode(self._known_as(phrase))
-        return unit(self.encoder.encode(phrase) + near.share * self.encode(near.name))
 
     def _known_as(self, phrase: str) -> str:
         """Give the name that the prompts know a name by; the name itself where they do not."""

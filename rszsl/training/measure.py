@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -70,9 +69,6 @@ def measure_fold(recipe: Recipe, said: Said, others: Sequence[Said]) -> Figures:
     known, text = said.known, said.model.text
     unseen, names = known.parts.unseen, known.fold.unseen
     bare = _rows(replace(text, prompts=NamePrompts()), names)
-    other_names = chain.from_iterable(recipe.aliases.get(name, ()) for name in names)
-    unlisted = replace(text, prompts=text.prompts.without([*names, *other_names]))
-    near = np.stack([unlisted.phrase_row(name) for name in names])
     asked = _question(recipe, said, others)
     return _foreign(said) | {
         "classes": len(names),
@@ -82,7 +78,6 @@ def measure_fold(recipe: Recipe, said: Said, others: Sequence[Said]) -> Figures:
         "teacher, plain prompt, all anchors": _prompted(recipe, known, recipe.teachers.anchors),
         "teacher's attributes": _teacher(recipe, known),
         "model, bare names": class_accuracy(said.of(unseen) @ bare.T, names, known.concepts[unseen]),
-        "model, names that the prompts lack": class_accuracy(said.of(unseen) @ near.T, names, known.concepts[unseen]),
         **_answers(said, asked, ""),
         **_answers(said.in_views, asked, f", {VIEWS_SHOWN} views"),
     }

@@ -1,9 +1,8 @@
 """How many phrases that say what a name looks like are enough: python tests/benchmarks/bench_looks.py RECIPE
 
 The teacher's embeddings of thirteen classes of AID that no fold keeps unseen, found by name through its attributes: no
-network is asked. Phrases are drawn from those of `prompts.toml` for these names; then names are read as if the table
-did not have them, nor any other name for them. Writes docs/benchmarks/looks.json; per cent, mean over the classes, and
-standard deviation over the draws.
+network is asked. Phrases are drawn from those of `prompts.toml` for these names. Writes docs/benchmarks/looks.json; per
+cent, mean over the classes, and standard deviation over the draws.
 """
 
 import sys
@@ -57,10 +56,6 @@ def main():
         drawn = [found(replace(text, prompts=fewer(text.prompts, count, d)).text_row) for d in range(DRAWS)]
         figures[f"{count} phrases"] = [round(float(np.mean(drawn)), 1), round(float(np.std(drawn)), 1)]
     figures["all phrases"] = found(text.text_row)
-    other_names = [other for name in THIRTEEN for other in recipe.aliases.get(name, ())]
-    unlisted = replace(text, prompts=text.prompts.without([*THIRTEEN, *other_names]))
-    figures["names that the prompts lack"] = found(unlisted.phrase_row)
-    figures["the same, by their words alone"] = found(unlisted.text_row)
     write_record(
         "looks", figures, seed=list(range(DRAWS)), classes=list(THIRTEEN), images=int(known.parts.unseen.sum()),
         phrases={name: len(text.prompts.looks[name]) for name in THIRTEEN},
