@@ -60,7 +60,7 @@ def test_golden_numbers(model, tiles):
     rows = model.class_rows(parse_classes("solar farm,quarry,forest")).rows
     np.testing.assert_allclose(
         encoded.attributes @ rows.T,
-        [[-0.1199, -0.0145, 0.0044], [0.0749, -0.0916, 0.0792], [0.2716, -0.0905, -0.0382]],
+        [[-0.1011, 0.0027, 0.0122], [0.1377, -0.0958, 0.0855], [0.3056, -0.0945, -0.0377]],
         atol=2e-3,
     )
     np.testing.assert_allclose(encoded.embedding[:, 1], [-0.0554, -0.0391, -0.0369], atol=1e-3)
