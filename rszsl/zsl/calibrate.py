@@ -65,7 +65,7 @@ def fit_calibrator(*cases: Cases) -> Calibrator:
     """Fit by logistic regression; the cosine that excludes background is the one with the least log loss.
 
     Args:
-        cases: of one model, or of several that were trained alike; each of them counts the same.
+        cases: of one model, or of several that were trained alike.
     """
     fits = [_fit(cases, cosine) for cosine in MAX_COSINES]
     return min(fits, key=lambda c: log_loss(cases, c))
@@ -76,20 +76,21 @@ def _fit(cases: Sequence[Cases], max_cosine: float) -> Calibrator:
 
     features = np.concatenate([c.features(max_cosine) for c in cases])
     present = np.concatenate([c.present.ravel() for c in cases])
-    weights = np.concatenate([c.weights.ravel() / c.weights.sum() for c in cases])
+    weights = np.concatenate([c.weights.ravel() * len(c.present) for c in cases])
     model = LogisticRegression(C=1e4, max_iter=1000)
-    model.fit(features, present, sample_weight=weights * len(weights))
+    model.fit(features, present, sample_weight=weights)
     on_similarity, on_margin = model.coef_[0].tolist()
     return Calibrator(float(model.intercept_[0]), on_similarity, on_margin, max_cosine)
 
 
 def log_loss(cases: Sequence[Cases], calibrator: Calibrator) -> float:
-    """Mean log loss over the cases, each weighted."""
-    losses = []
+    """Weighted mean log loss."""
+    losses, weights = [], []
     for asked in cases:
         p = np.clip(asked.confidence(calibrator), 1e-6, 1 - 1e-6)
-        losses.append(float(np.average(-np.where(asked.present, np.log(p), np.log(1 - p)), weights=asked.weights)))
-    return float(np.mean(losses))
+        losses.append(-np.where(asked.present, np.log(p), np.log(1 - p)).ravel())
+        weights.append(asked.weights.ravel())
+    return float(np.average(np.concatenate(losses), weights=np.concatenate(weights)))
 
 
 def best_threshold(cases: Sequence[Cases], calibrator: Calibrator) -> float:
