@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from rszsl.labels.calibrate import Calibrator
 from rszsl.labels.examples import class_row, evidence
 from rszsl.training.card import Constants
-from rszsl.training.folds import Flags
 from rszsl.training.said import Said
 from rszsl.zsl.calibrate import Cases, best_threshold, fit_calibrator
 
@@ -18,14 +17,14 @@ EXAMPLE_COUNTS = (1, 2, 5, 20)
 
 
 def calibrate(final: Said, folds: Sequence[Said], seed: int) -> Constants:
-    """Fit both calibrators: of open names on the folds' unseen concepts, of taught ones on images of three kinds.
+    """Fit both calibrators: of open names on the folds' unseen concepts, of taught ones on images of two kinds.
 
     Args:
         final: what the final model says of kept-out images.
         folds: what the folds' models say; each is asked for concepts that it never saw.
         seed: draws the examples by which a class with examples is calibrated.
     """
-    unseen, taught = [said.unseen_cases() for said in folds], [final.taught_cases(), *taught_cases(folds)]
+    unseen, taught = [said.unseen_cases() for said in folds], [final.taught_cases(), *foreign_cases(folds)]
     open_names = with_examples(fit_calibrator(*unseen), unseen, seed)
     return Constants(
         open_names,
@@ -34,23 +33,12 @@ def calibrate(final: Said, folds: Sequence[Said], seed: int) -> Constants:
     )
 
 
-def taught_cases(folds: Sequence[Said], without: Sequence[str] = (), besides: Flags | None = None) -> list[Cases]:
-    """Collect questions for the names that images taught the folds' models.
+def foreign_cases(folds: Sequence[Said], without: Sequence[str] = ()) -> list[Cases]:
+    """Collect questions for taught names of images from sets that a fold's model never saw.
 
-    They are asked of images that were kept out, of images of concepts that a model never saw (without these, taught
-    names are too sure of them: docs/decisions/0053), and of sets that it never saw: on images of the sets that taught
-    them, names are told apart far better than on anybody's own scene.
-
-    Args:
-        folds: whose models are asked.
-        without: concepts that are left out, with their images.
-        besides: (N,), images of the first two kinds that are left out.
+    On images of the sets that taught them, names are told apart far better than on anybody's own scene.
     """
-    foreign = (said.foreign_cases(without) for said in folds)
-    return [
-        *(said.taught_cases(without, besides) for said in folds),
-        *(cases for cases in foreign if cases is not None),
-    ]
+    return [cases for said in folds if (cases := said.foreign_cases(without)) is not None]
 
 
 def with_examples(calibrator: Calibrator, cases: Sequence[Cases], seed: int) -> Calibrator:

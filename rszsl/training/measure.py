@@ -14,7 +14,7 @@ from rszsl.labels.refine import NEIGHBOURS, presence_prior, refine
 from rszsl.model.names import name_key
 from rszsl.model.prompts import NamePrompts
 from rszsl.model.text import AttributeText, unit
-from rszsl.training.constants import taught_cases
+from rszsl.training.constants import foreign_cases
 from rszsl.training.decorrelate import symmetric_roots
 from rszsl.training.folds import Flags
 from rszsl.training.knowledge import Knowledge
@@ -22,7 +22,7 @@ from rszsl.training.recipe import Recipe
 from rszsl.training.said import VIEWS_SHOWN, Said
 from rszsl.training.textside import read_places
 from rszsl.zsl.calibrate import Cases, best_threshold, fit_calibrator
-from rszsl.zsl.metrics import Harmony, auroc, calibration_error, class_accuracy
+from rszsl.zsl.metrics import auroc, calibration_error, class_accuracy
 from rszsl.zsl.rows.bridge import ridge_map
 from rszsl.zsl.rows.vectors import phrase_vectors, read_anchors, read_known
 
@@ -45,7 +45,6 @@ class Question:
         every: all concepts, seen and unseen.
         many: these and other places, `AT_ONCE` of them at least.
         calibrator: fitted on the other folds' models.
-        taught: its constants for names that images taught.
         min_confidence: likewise.
         seed: of what is drawn.
     """
@@ -55,7 +54,6 @@ class Question:
     every: list[str]
     many: list[str]
     calibrator: Calibrator
-    taught: Calibrator
     min_confidence: float
     seed: int
 
@@ -91,10 +89,12 @@ def _question(recipe: Recipe, said: Said, others: Sequence[Said]) -> Question:
     places = [p for p in read_places() if text.taught_row(p) is None and p not in every]
     many = [*every, *places][: max(AT_ONCE, len(every))]
     asked_others = [other.unseen_cases(names) for other in others]
-    taught = fit_calibrator(*taught_cases(others, names))
-    calibrator = replace(fit_calibrator(*asked_others), taught=taught)
+    calibrator = replace(
+        fit_calibrator(*asked_others),
+        taught=fit_calibrator(*(other.taught_cases(names) for other in others), *foreign_cases(others, names)),
+    )
     least = best_threshold(asked_others, calibrator)
-    return Question(names, _rows(text, names), every, many, calibrator, taught, least, recipe.seed)
+    return Question(names, _rows(text, names), every, many, calibrator, least, recipe.seed)
 
 
 def _answers(said: Said, asked: Question, shown_as: str) -> Figures:
@@ -104,36 +104,19 @@ def _answers(said: Said, asked: Question, shown_as: str) -> Figures:
     truth, shown = known.concepts[unseen], said.of(unseen)
     among = _confidence(said, asked.calibrator, unseen, many)
     seen = _confidence(said, asked.calibrator, kept_out, every)
-    mixed = Harmony(
-        gamma=0,
-        unseen=class_accuracy(among[:, : len(every)], every, truth),
-        seen=class_accuracy(seen, every, known.concepts[kept_out]),
-    )
-    model = f"model{shown_as}"
+    ranks, gap = measure_mosaics(said.unseen_cases(), asked.calibrator, asked.seed)
+    model, mosaics = f"model{shown_as}", f"unseen on mosaics, four fifths other{shown_as}"
     return {
         model: class_accuracy(shown @ asked.rows.T, names, truth),
         f"{model}, refined": _refined(said, asked),
         f"{model}, {SHOWN} examples a class and the name": _with_examples(shown, asked.rows, truth, names, asked.seed),
-        f"{model}, among all concepts: unseen": mixed.unseen,
-        f"{model}, among all concepts: seen, images kept out": mixed.seen,
-        f"{model}, among all concepts: harmonic mean": mixed.harmonic,
+        f"{model}, among all concepts: unseen": class_accuracy(among[:, : len(every)], every, truth),
+        f"{model}, among all concepts: seen, images kept out": class_accuracy(seen, every, known.concepts[kept_out]),
         f"{model}, {len(many)} names at once: top 1": _top(among, many, truth, 1),
         f"{model}, {len(many)} names at once: top 5": _top(among, many, truth, 5),
-        **_presence(
-            f"unseen on mosaics, four fifths other{shown_as}", said.unseen_cases(), asked.calibrator, asked.seed
-        ),
-        **_presence(
-            f"taught on mosaics, unseen concepts among the other{shown_as}",
-            said.taught_cases(),
-            asked.taught,
-            asked.seed,
-        ),
+        f"{mosaics}: AUROC of presence": ranks,
+        f"{mosaics}: calibration error": gap,
     }
-
-
-def _presence(what: str, cases: Cases, calibrator: Calibrator, seed: int) -> Figures:
-    ranks, gap = measure_mosaics(cases, calibrator, seed)
-    return {f"{what}: AUROC of presence": ranks, f"{what}: calibration error": gap}
 
 
 def _foreign(said: Said) -> Figures:
@@ -150,15 +133,15 @@ def _foreign(said: Said) -> Figures:
 def measure_final(recipe: Recipe, said: Said, folds: Sequence[Said]) -> Figures:
     """Measure the final model on images kept out of the concepts that it was taught.
 
-    The confidence is measured on every second image, with constants from the others and from what the folds' models say
-    of these and of what they never saw; the constants that are shipped come from all.
+    The confidence is measured on every second image, with constants from the others and from sets that a fold's model
+    never saw; the constants that are shipped come from all.
     """
     known, text = said.known, said.model.text
     by_name = _rows(text, known.seen)
     truth = known.concepts[known.parts.asked]
-    cases, second = said.taught_cases(), known.parts.kept_out.copy()
-    second[np.flatnonzero(second)[::2]] = False
-    constants = fit_calibrator(cases.half(0), *taught_cases(folds, besides=second))
+    cases = said.taught_cases()
+    constants = fit_calibrator(cases.half(0), *foreign_cases(folds))
+    ranks, gap = measure_mosaics(cases.half(1), constants, recipe.seed)
     return {
         "classes": len(known.seen),
         "images": len(truth),
@@ -166,7 +149,8 @@ def measure_final(recipe: Recipe, said: Said, folds: Sequence[Said]) -> Figures:
         **measure_taught(recipe, said, ""),
         **measure_taught(recipe, said.in_views, f", {VIEWS_SHOWN} views"),
         "model, by name alone": class_accuracy(said.attributes @ by_name.T, known.seen, truth),
-        **_presence("taught on mosaics, four fifths other", cases.half(1), constants, recipe.seed),
+        "taught on mosaics, four fifths other: AUROC of presence": ranks,
+        "taught on mosaics, four fifths other: calibration error": gap,
     }
 
 

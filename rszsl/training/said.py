@@ -48,17 +48,9 @@ class Said:
         rows = np.stack([self.model.text.text_row(name) for name in names])
         return self._cases(names, rows, (parts.unseen | parts.kept_out) & ~np.isin(self.known.concepts, without))
 
-    def taught_cases(self, without: Sequence[str] = (), besides: Flags | None = None) -> Cases:
-        """Ask of every image whether it shows each concept that images taught; leave out the concepts `without`.
-
-        Most of a map shows what no image taught, so images of unseen concepts are asked as well as those kept out.
-
-        Args:
-            without: concepts.
-            besides: (N,), images that are not asked either.
-        """
-        wanted = self.known.parts.kept_out | self.known.parts.unseen
-        return self._taught(self.known.seen, wanted if besides is None else wanted & ~besides, without)
+    def taught_cases(self, without: Sequence[str] = ()) -> Cases:
+        """Ask of images that were kept out whether they show each concept that images taught, but those `without`."""
+        return self._taught(self.known.seen, self.known.parts.kept_out, without)
 
     def foreign_cases(self, without: Sequence[str] = ()) -> Cases | None:
         """Ask of every image of a set that the model never saw whether it shows a taught concept of that set.
