@@ -38,7 +38,9 @@ def read_prompts(path: Path) -> NamePrompts:
     for name in table:
         meant = table[name] if isinstance(table[name], str) else name
         names.setdefault(name_key(name), meant)
-        looks[" ".join(words_of(meant))] = _phrases(table, meant, path)
+        words = " ".join(words_of(meant))
+        if words not in looks:
+            looks[words] = _phrases(table, meant, path)
     return NamePrompts(looks, names)
 
 
