@@ -19,7 +19,7 @@ from rszsl.training.data import LabelledImage, list_images
 from rszsl.training.decorrelate import decorrelate, lean_on_network, symmetric_roots
 from rszsl.training.direct import fit_direct
 from rszsl.training.folds import Fold, concept_of_images, holdout_mask, part_images
-from rszsl.training.knowledge import taught_names
+from rszsl.training.knowledge import held_out_names, taught_names
 from rszsl.training.losses import (
     Lesson,
     LossWeights,
@@ -136,8 +136,15 @@ def test_the_recipe_of_the_bundled_model_has_the_splits_of_the_benchmark():
 
 
 def test_held_out_names_leave_the_phrases():
-    phrases = ["green golf course", "golf", "golf courses", "race course", "tall buildings", "a building"]
-    assert without(phrases, ["golf course", "buildings"]) == ["golf", "race course"]
+    phrases = ["green golf course", "golf", "golfcourses by a lake", "race course", "tall buildings", "a building"]
+    assert without(phrases, [name_key(name) for name in ("golf course", "buildings")]) == ["golf", "race course"]
+
+
+def test_held_out_names_have_those_of_the_prompts():
+    recipe = read_recipe(ROOT / "examples" / "train_bundled.toml")
+    held_out = set(held_out_names(recipe))
+    assert {name_key(name) for name in ("farm", "jetliner", "medium houses", "car park")} <= held_out
+    assert not held_out & {name_key(name) for name in ("forest", "dense residential", "school")}
 
 
 def test_recipe_errors_name_the_key(tmp_path):

@@ -89,9 +89,15 @@ def gather(recipe: Recipe, fold: Fold, data: Path, log: Callable[[str], None]) -
 
 
 def held_out_names(recipe: Recipe) -> tuple[str, ...]:
-    """Every name of every concept that any fold does not see: one text side, which knows none of them, serves all."""
-    unseen = sorted(set(chain.from_iterable(fold.unseen for fold in recipe.folds)))
-    return tuple(dict.fromkeys(chain.from_iterable((name, *recipe.aliases.get(name, ())) for name in unseen)))
+    """Every name of every concept that any fold does not see, by `name_key`, sorted.
+
+    The recipe's names of them, and what the prompts give as other names for those. One text side, which knows none of
+    them, serves all folds.
+    """
+    unseen = set(chain.from_iterable(fold.unseen for fold in recipe.folds))
+    keys = {name_key(name) for concept in unseen for name in (concept, *recipe.aliases.get(concept, ()))}
+    others = read_prompts(PROMPTS_SOURCE).names.items()
+    return tuple(sorted(keys | {key for key, meant in others if name_key(meant) in keys}))
 
 
 def _bridge(recipe: Recipe, embeddings: Floats, concept_ids: NDArray[np.int64], names: Floats) -> ImageBridge:

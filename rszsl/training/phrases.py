@@ -49,11 +49,12 @@ def _phrases_of(words: Sequence[str], edges: frozenset[str]) -> Iterable[str]:
 
 
 def without(phrases: Iterable[str], held_out: Iterable[str]) -> list[str]:
-    """Drop the phrases that contain a held-out name, word for word, in the singular or the plural."""
-    names = {_spaced(name) for name in held_out}
-    spaced = ((phrase, _spaced(phrase)) for phrase in phrases)
-    return [phrase for phrase, words in spaced if not any(name in words for name in names)]
+    """Drop the phrases that contain a held-out name, in any spelling of it; `held_out` are the names by `name_key`."""
+    keys = frozenset(held_out)
+    return [phrase for phrase in phrases if not keys.intersection(_runs(singular_words(phrase)))]
 
 
-def _spaced(phrase: str) -> str:
-    return f" {' '.join(singular_words(phrase))} "
+def _runs(words: Sequence[str]) -> Iterable[str]:
+    for start in range(len(words)):
+        for end in range(start, len(words)):
+            yield "".join(words[start : end + 1])

@@ -67,7 +67,7 @@ def build_text_side(recipe: Recipe, data: Path, held_out: Sequence[str], log: Ca
     Args:
         recipe: what to train, on what.
         data: the folder of the data, for its captions.
-        held_out: names of unseen concepts: no phrase that contains one is learnt from.
+        held_out: names of unseen concepts, by `name_key`: no phrase that contains one is learnt from.
         log: takes one line at a time.
     """
     file = recipe.work / ("text-without.npz" if held_out else "text.npz")
