@@ -281,7 +281,7 @@ def run(capsys, *args):
 def test_models_are_listed_added_pulled_and_used_by_name(folders, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("RSZSL_HOME", str(tmp_path / "home"))
     code, out, _ = run(capsys, "models", "list")
-    assert code == 0 and "dsva-small\t0.7.0\t160 px at 1.5 m\tdsva\tbundled" in out
+    assert code == 0 and "dsva-small\t0.8.0\t160 px at 1.5 m\tdsva\tbundled" in out
     assert "remoteclip-vit-b-32\t1\t224 px at 1 m\tclip\tto be fetched" in out
     code, out, err = run(capsys, "models", "add", "mine", str(folders["clip"]), "--gsd", "0.5",
                          "--template", "a map of {}.")  # fmt: skip
