@@ -60,10 +60,10 @@ def test_golden_numbers(model, tiles):
     rows = model.class_rows(parse_classes("solar farm,quarry,forest")).rows
     np.testing.assert_allclose(
         encoded.attributes @ rows.T,
-        [[-0.1011, 0.0027, 0.0122], [0.1377, -0.0958, 0.0855], [0.3056, -0.0945, -0.0377]],
+        [[-0.1112, 0.0067, 0.0154], [0.1368, -0.1106, 0.0720], [0.3035, -0.0903, -0.0252]],
         atol=2e-3,
     )
-    np.testing.assert_allclose(encoded.embedding[:, 1], [-0.0554, -0.0391, -0.0369], atol=1e-3)
+    np.testing.assert_allclose(encoded.embedding[:, 1], [-0.0535, -0.0463, -0.0373], atol=1e-3)
 
 
 def test_folding_batch_norms_changes_nothing():
