@@ -32,9 +32,10 @@ def test_the_committed_item_is_the_one_that_the_card_gives():
     assert run.exit_code == 0 and run.output == written
 
 
-def test_it_is_a_stac_item_with_what_the_extension_requires(item):
+def test_it_is_a_stac_item_with_what_the_extension_requires(item, model):
     fields = item.properties
-    assert item.stac_extensions[0] == MLM_SCHEMA and item.datetime == datetime(2026, 11, 30, tzinfo=UTC)
+    trained = datetime.fromisoformat(model.card.raw["training"]["date"])
+    assert item.stac_extensions[0] == MLM_SCHEMA and item.datetime == trained.replace(tzinfo=UTC)
     assert re.fullmatch(r"[a-zA-Z][a-zA-Z0-9_.\-\s]+[a-zA-Z0-9]", fields["mlm:name"])
     assert fields["mlm:architecture"].startswith("DSVA") and fields["mlm:framework"] == "PyTorch"
     assert set(fields["mlm:tasks"]) == {"scene-classification", "similarity-search"}
