@@ -158,6 +158,30 @@ def test_recipe_errors_name_the_key(tmp_path):
         read_recipe(file)
 
 
+def test_a_recipe_may_be_like_another_one(tmp_path):
+    like, file = ROOT / "examples" / "train_bundled.toml", tmp_path / "recipe.toml"
+    changes = f'like = "{like}"\nname = "x"\n[network]\ndepth = 3\n[training.loss]\nregression = 0.7\n'
+    file.write_text(changes)
+    whole, found = read_recipe(like), read_recipe(file)
+    assert found.name == "x" and found.network == replace(whole.network, depth=3)
+    assert found.training.loss == replace(whole.training.loss, regression=0.7)
+    assert replace(found, path=like, name=whole.name, network=whole.network, training=whole.training) == whole
+    base = read_recipe(ROOT / "examples" / "train_base.toml")
+    assert base.folds == whole.folds and base.network.trunk_depth == 12 and base.work != whole.work
+    file.write_text(changes + "[network]\n")
+    with pytest.raises(TrainingError, match="cannot read the recipe"):
+        read_recipe(file)
+    file.write_text(changes.replace("depth = 3", "trunk_depth = 2"))
+    with pytest.raises(TrainingError, match=r"has cutmix 0\.3: tokens cannot be pasted; set it to 0"):
+        read_recipe(file)
+    file.write_text(changes.replace("depth = 3", "bits = 5"))
+    with pytest.raises(TrainingError, match="weights of 5 bits; choose 16 or 4"):
+        read_recipe(file)
+    file.write_text(f'like = "{tmp_path}/gone.toml"\n')
+    with pytest.raises(TrainingError, match=r"cannot read the recipe .*gone\.toml"):
+        read_recipe(file)
+
+
 def test_figures_of_taught_names_by_hand():
     """Two concepts in two sets: in one all are found, in the other one of two, and "port" means the harbor."""
     rows, concepts = np.eye(2, dtype="float32"), np.array(["forest", "harbor", "forest", "harbor", "forest"])

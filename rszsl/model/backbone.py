@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
+from rszsl.model.vit import VitTrunk
+
 if TYPE_CHECKING:
     from timm.models.vision_transformer import VisionTransformer
 
@@ -18,17 +20,31 @@ TRUNK_BN_EPS = 1e-3
 """The trunk's initial weights come from TensorFlow, whose batch norms use this epsilon."""
 
 
-def build_backbone(*, input_px: int, embed_dim: int, depth: int, heads: int) -> "VisionTransformer":
-    """Build the token backbone: (N, 3, input_px, input_px) -> (N, (input_px / 32)^2, embed_dim), without CLS.
+def build_backbone(
+    *, input_px: int, embed_dim: int, depth: int, heads: int, trunk_depth: int = 0
+) -> "VisionTransformer":
+    """Build the token backbone: (N, 3, input_px, input_px) -> (N, T, embed_dim), without CLS.
 
     Its weights are random; they come from a checkpoint or from training.
+
+    Args:
+        input_px: side of a tile.
+        embed_dim: token width.
+        depth: transformer blocks after the trunk.
+        heads: attention heads of each of these.
+        trunk_depth: blocks of a ViT-B/16 as the trunk, T = (input_px / 16)^2; 0 for EfficientNet-lite0,
+            T = (input_px / 32)^2.
     """
     # timm and the torchvision that it brings take seconds to import, which ONNX Runtime spares.
     import timm
     from timm.layers.hybrid_embed import HybridEmbed
     from timm.models.vision_transformer import VisionTransformer
 
-    trunk = timm.create_model(TRUNK, features_only=True, out_indices=TRUNK_OUTPUTS, bn_eps=TRUNK_BN_EPS)
+    trunk: nn.Module
+    if trunk_depth:
+        trunk = VitTrunk(input_px, trunk_depth)
+    else:
+        trunk = timm.create_model(TRUNK, features_only=True, out_indices=TRUNK_OUTPUTS, bn_eps=TRUNK_BN_EPS)
     return VisionTransformer(
         img_size=input_px,
         patch_size=1,  # of the feature map: a token a cell
@@ -46,13 +62,16 @@ def build_backbone(*, input_px: int, embed_dim: int, depth: int, heads: int) -> 
 
 
 def trunk_of(backbone: "VisionTransformer") -> nn.Module:
-    """Give the convolutional part of a backbone."""
+    """Give the part of a backbone that pixels go through first."""
     return cast(nn.Module, backbone.patch_embed.backbone)
 
 
 def map_widths(backbone: "VisionTransformer") -> list[int]:
     """Give the channels of each map that the trunk gives."""
-    return cast("list[int]", trunk_of(backbone).feature_info.channels())  # type: ignore[operator, union-attr]
+    trunk = trunk_of(backbone)
+    if isinstance(trunk, VitTrunk):
+        return list(trunk.map_widths)
+    return cast("list[int]", trunk.feature_info.channels())  # type: ignore[operator, union-attr]
 
 
 def tokens_of(backbone: "VisionTransformer", features: Tensor) -> Tensor:

@@ -38,6 +38,7 @@ from rszsl.model.hub.card import card_names, find_card, is_hub_card, read_hub_ca
 from rszsl.model.hub.source import BETWEEN, HubCard, Source, member_names, parse_source
 from rszsl.model.memory import keep_freed_memory
 from rszsl.model.names import name_key
+from rszsl.model.packing import unpack_groups
 from rszsl.model.precision import DTYPES, choose_precision
 from rszsl.model.prompts import read_prompts
 from rszsl.model.text import AttributeText, PhraseEncoder, PhraseTables
@@ -206,7 +207,7 @@ def check_files(card: ModelCard) -> None:
 
 def _assemble(card: ModelCard, device: torch.device, precision: str, *, graph: bool) -> DsvaModel:
     folder = card.path.parent
-    tensors = load_file(folder / WEIGHTS_FILE)
+    tensors = unpack_groups(load_file(folder / WEIGHTS_FILE))
     names, weights = _attribute_names(folder / ATTRIBUTES_FILE), _network_weights(tensors)
     if graph:
         image_side: Dsva | GraphNetwork = GraphNetwork(folder / GRAPH_FILE, graph_weights(weights))
@@ -245,7 +246,7 @@ def trained_network(folder: Path) -> Dsva:
     if card.architecture != "dsva":
         raise ModelError(f"{folder} holds a {card.architecture}, no model of the bundled kind (dsva)")
     attributes = len(_attribute_names(folder / ATTRIBUTES_FILE))
-    return _torch_network(card, attributes, _network_weights(load_file(folder / WEIGHTS_FILE)))
+    return _torch_network(card, attributes, _network_weights(unpack_groups(load_file(folder / WEIGHTS_FILE))))
 
 
 def _attribute_names(file: Path) -> tuple[str, ...]:

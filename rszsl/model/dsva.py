@@ -19,10 +19,11 @@ class Shape:
         input_px: side of a tile.
         attributes: how many attributes, K.
         embed_dim: token width, D.
-        depth: transformer blocks after the convolutional trunk.
+        depth: transformer blocks after the trunk.
         heads: attention heads a block.
         embedding_dim: width of the embedding head, E (512: the CLIP ViT-B/16 image space).
         direct: 1 where there is a head that reads the trunk's pooled maps, past the transformer.
+        trunk_depth: blocks of a ViT-B/16 as the trunk; 0 where that is EfficientNet-lite0.
     """
 
     input_px: int
@@ -32,6 +33,7 @@ class Shape:
     heads: int
     embedding_dim: int
     direct: int = 0
+    trunk_depth: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +70,11 @@ class Dsva(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.backbone = build_backbone(
-            input_px=shape.input_px, embed_dim=shape.embed_dim, depth=shape.depth, heads=shape.heads
+            input_px=shape.input_px,
+            embed_dim=shape.embed_dim,
+            depth=shape.depth,
+            heads=shape.heads,
+            trunk_depth=shape.trunk_depth,
         )
         self.norm = nn.LayerNorm(shape.embed_dim)
         self.global_head = nn.Linear(shape.embed_dim, shape.attributes)

@@ -5,7 +5,6 @@ score for each attribute, and the names of the attributes stand among the hyperp
 """
 
 import json
-import math
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from safetensors import safe_open
 
 from rszsl.model.card import ATTRIBUTES_FILE, CARD_FILE, TOWER_FILE, WEIGHTS_FILE, Keys, ModelCard, read_card
+from rszsl.model.packing import count_numbers
 
 MLM_FILE = "mlm.json"
 STAC_VERSION = "1.1.0"
@@ -22,7 +22,7 @@ SOURCE = "https://github.com/rszsl/rszsl"
 SHA256_PREFIX = "1220"
 """What makes a multihash, as the file extension wants it, of a sha256: the function's code and 32 bytes."""
 ARCHITECTURES = {
-    "dsva": "DSVA (arXiv 2402.02094): convolutional trunk, transformer blocks, attribute prototypes",
+    "dsva": "DSVA (arXiv 2402.02094): a trunk, convolutional or CLIP's, transformer blocks, attribute prototypes",
     "dsva-tower": "DSVA (arXiv 2402.02094): attribute prototypes over the tokens of a vision transformer",
 }
 TASKS = ("scene-classification", "similarity-search")
@@ -111,7 +111,7 @@ def attribute_names(card: ModelCard) -> tuple[str, ...]:
 def count_parameters(weights: Path) -> int:
     """Count the numbers in a file of weights, those of the text side and of fixed statistics too."""
     with safe_open(weights, framework="np") as opened:
-        return sum(math.prod(opened.get_slice(name).get_shape()) for name in opened.keys())  # noqa: SIM118
+        return count_numbers({name: opened.get_slice(name).get_shape() for name in opened.keys()})  # noqa: SIM118
 
 
 def _input(card: ModelCard) -> dict[str, Any]:

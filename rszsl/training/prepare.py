@@ -1,20 +1,32 @@
 """From knowledge to tensors: the network as it starts, the features it learns from, and the lesson."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rszsl.model.backbone import trunk_of
 from rszsl.model.dsva import Dsva, Shape
+from rszsl.model.packing import NIBBLE
+from rszsl.model.vit import VitTrunk
+from rszsl.training.clip_trunk import load_clip_trunk, settle_trunk
+from rszsl.training.data import list_images
 from rszsl.training.decorrelate import symmetric_roots
+from rszsl.training.folds import concept_of_images, part_images
 from rszsl.training.knowledge import Knowledge
 from rszsl.training.losses import Lesson
 from rszsl.training.recipe import Recipe
-from rszsl.training.trunk import cache_features
+from rszsl.training.squeeze import squeeze_trunk
+from rszsl.training.trunk import cache_features, plain_pixels
 from rszsl.zsl.runs.weights import load_trunk_weights
+
+TRUNK_FILE = "trunk.safetensors"
+SQUEEZED_BY = 512
+"""Images whose tokens decide how the weights of a ViT trunk are rounded."""
 
 
 def build_network(recipe: Recipe, attributes: int, embedding_dim: int) -> Dsva:
@@ -30,10 +42,36 @@ def build_network(recipe: Recipe, attributes: int, embedding_dim: int) -> Dsva:
             heads=sizes.heads,
             embedding_dim=embedding_dim,
             direct=1,
+            trunk_depth=sizes.trunk_depth,
         )
     )
-    load_trunk_weights(trunk_of(net.backbone), recipe.teachers.backbone_weights)
+    trunk = trunk_of(net.backbone)
+    if isinstance(trunk, VitTrunk):
+        trunk.load_state_dict(load_file(recipe.work / TRUNK_FILE))
+    else:
+        load_trunk_weights(trunk, recipe.teachers.backbone_weights)
     return net
+
+
+def prepare_trunk(recipe: Recipe, data: Path, log: Callable[[str], None]) -> None:
+    """Make the weights of a ViT trunk in the bits that it is to have, unless an earlier run did; they serve all folds.
+
+    What decides their rounding are images that every fold learns from.
+    """
+    sizes, file = recipe.network, recipe.work / TRUNK_FILE
+    if not sizes.trunk_depth or file.exists():
+        return
+    trunk = VitTrunk(sizes.input_px, sizes.trunk_depth).eval()
+    load_clip_trunk(trunk, recipe.teachers.vision_tower)
+    if sizes.bits == NIBBLE:
+        images = list_images(data, recipe.sets)
+        concepts = np.array(concept_of_images(images, recipe.concepts))
+        parts = [part_images(fold, images, concepts, recipe.keep_out, recipe.seed) for fold in recipe.folds]
+        common = np.flatnonzero(np.logical_and.reduce([part.train for part in parts]))
+        drawn = np.random.default_rng(recipe.seed).permutation(common)[:SQUEEZED_BY]
+        squeeze_trunk(trunk, [plain_pixels([images[i]], sizes.input_px, vit=True) for i in drawn], log)
+        settle_trunk(trunk)
+    save_file({name: value.contiguous() for name, value in trunk.state_dict().items()}, file)
 
 
 def build_features(recipe: Recipe, known: Knowledge, log: Callable[[str], None]) -> Tensor:

@@ -20,6 +20,9 @@ NO_MATTER = frozenset(
 )
 """Keys that say what a model is called, where things lie, on what they run, or what is only measured."""
 
+BITS = (16, 4)
+"""What a weight may have: half precision, or a ViT's matrices in groups of four bits."""
+
 
 @dataclass(frozen=True, slots=True)
 class Teachers:
@@ -81,13 +84,25 @@ class AlignmentRecipe:
 
 @dataclass(frozen=True, slots=True)
 class NetworkRecipe:
-    """Shape of the image side: input side in pixels, the footprint of one, token width, blocks, heads."""
+    """Shape of the image side.
+
+    Attributes:
+        input_px: side of a tile.
+        gsd_m: footprint of a pixel.
+        embed_dim: token width.
+        depth: blocks after the trunk.
+        heads: of each of these.
+        trunk_depth: how many of the vision tower's blocks are the trunk; 0 for EfficientNet-lite0.
+        bits: 16, or 4: of a weight of the trunk's blocks and of a word, and then 8 of one that words go through.
+    """
 
     input_px: int
     gsd_m: float
     embed_dim: int
     depth: int
     heads: int
+    trunk_depth: int = 0
+    bits: int = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,24 +192,48 @@ def read_recipe(path: Path) -> Recipe:
     """Read a recipe.
 
     Raises:
-        TrainingError: where it is no TOML, a key is missing, unknown or of a wrong kind, or a list holds a name of no
-            concept.
+        TrainingError: where it is no TOML, a key is missing, unknown or of a wrong kind, a list holds a name of no
+            concept, or a value does not fit another.
     """
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as err:
-        raise TrainingError(f"cannot read the recipe {path}: {err}") from err
+    raw = _read(path)
+    if "like" in raw:
+        raw = _merged(_read(path.parent / raw.pop("like")), raw)
     try:
         recipe = _recipe(path, raw)
     except (KeyError, TypeError) as err:
         raise TrainingError(f"the recipe {path} has a missing, unknown or wrong key: {err}") from err
+    _check(recipe)
+    return recipe
+
+
+def _check(recipe: Recipe) -> None:
+    """Look for values that do not fit each other."""
+    path, sizes = recipe.path, recipe.network
+    if sizes.trunk_depth and recipe.training.cutmix:
+        raise TrainingError(
+            f"the recipe {path} has cutmix {recipe.training.cutmix}: tokens cannot be pasted; set it to 0"
+        )
+    if sizes.bits not in BITS:
+        raise TrainingError(f"the recipe {path} has weights of {sizes.bits} bits; choose 16 or 4")
     known = {*recipe.concepts, *chain.from_iterable(recipe.aliases.values())}
     for title, names in recipe.lists.items():
         if other := sorted(set(names) - known):
             raise TrainingError(
                 f"the recipe {path} asks in the list {title} for {', '.join(other)}: no name of a concept"
             )
-    return recipe
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as err:
+        raise TrainingError(f"cannot read the recipe {path}: {err}") from err
+
+
+def _merged(table: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a table with what another one changes in it, tables within it likewise."""
+    return {**table, **{key: _merged(table[key], new) if isinstance(new, dict) and key in table else new
+                        for key, new in changes.items()}}  # fmt: skip
 
 
 def _recipe(path: Path, raw: Mapping[str, Any]) -> Recipe:

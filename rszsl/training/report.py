@@ -28,7 +28,7 @@ def accuracy_entries(recipe: Recipe, figures: Mapping[str, Figures]) -> list[dic
 
 
 def write_report(recipe: Recipe, figures: Mapping[str, Figures]) -> None:
-    """Write the record of all figures, and their table between the marks of the page.
+    """Write the record of all figures, and their table between the marks of the page that bear the record's name.
 
     Raises:
         TrainingError: where the page lacks the marks.
@@ -42,7 +42,7 @@ def write_report(recipe: Recipe, figures: Mapping[str, Figures]) -> None:
         "figures": {name: {what: round(value, 5) for what, value in found.items()} for name, found in figures.items()},
     }
     recipe.record.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    insert_table(recipe.page, "bundled", _table(figures))
+    insert_table(recipe.page, recipe.record.stem, _table(figures))
 
 
 def _table(figures: Mapping[str, Figures]) -> str:

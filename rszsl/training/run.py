@@ -29,11 +29,11 @@ from rszsl.training.folds import Fold
 from rszsl.training.graph import write_graph
 from rszsl.training.knowledge import Knowledge, gather
 from rszsl.training.measure import measure_final, measure_fold
-from rszsl.training.prepare import build_features, build_lesson, build_network
+from rszsl.training.prepare import build_features, build_lesson, build_network, prepare_trunk
 from rszsl.training.recipe import Recipe, claim_work
 from rszsl.training.report import accuracy_entries, write_report
 from rszsl.training.said import VIEWS_SHOWN, Said
-from rszsl.training.train import TrainingSet, joint_scores, pooled_features, train_network
+from rszsl.training.train import TrainingSet, joint_scores, plain_attributes, pooled_features, train_network
 from rszsl.training.trunk import plain_view, read_square
 from rszsl.zsl.data.folders import data_root
 from rszsl.zsl.metrics import class_accuracy
@@ -59,6 +59,7 @@ def train_only(recipe: Recipe, name: str, log: Log) -> Path:
     if name not in folds:
         raise TrainingError(f"{recipe.path} has no fold {name!r}; it has {', '.join(folds)}")
     claim_work(recipe)
+    prepare_trunk(recipe, data_root(), log)
     _told(recipe, folds[name], data_root(), log)
     return recipe.work / name
 
@@ -75,6 +76,7 @@ def run(recipe: Recipe, log: Log) -> Path:
     """
     claim_work(recipe)
     data = data_root()
+    prepare_trunk(recipe, data, log)
     told = [_told(recipe, fold, data, log) for fold in recipe.folds]
     figures = {s.known.fold.name: measure_fold(recipe, s, [t for t in told if t is not s]) for s in told}
     for name, measured in figures.items():
@@ -105,12 +107,22 @@ def _told(recipe: Recipe, fold: Fold, data: Path, log: Log) -> Said:
     folder = work / MODEL
     if not (folder / CARD_FILE).exists():
         net = _train(recipe, known, work, log)
-        write_files(folder, net, replace(known, text=_aligned(recipe, known, net, log)), recipe.aliases)
+        aligned = replace(known, text=_aligned(recipe, known, net, log))
+        write_files(folder, net, aligned, recipe.aliases, recipe.network.bits)
         write_card(folder, {**base_card(recipe, folder), "calibrator": calibrator_table(UNFITTED, None, 0.5)})
     model = load_model(str(folder), device="cpu")
     assert isinstance(model, DsvaModel)
+    return Said(known, model, *_heard(recipe, known, model, work, log))
+
+
+def _heard(recipe: Recipe, known: Knowledge, model: DsvaModel, work: Path, log: Log) -> tuple[Floats, Floats | None]:
+    """Hear what a model says of the images that are asked, in one view each and in several."""
+    if isinstance(net := model.network, Dsva) and recipe.network.trunk_depth:
+        # All that a ViT says of plain views lies in the cache; saying it anew, of eight views, would take hours.
+        rows = torch.from_numpy(np.flatnonzero(known.parts.asked))
+        return plain_attributes(net, build_features(recipe, known, log), rows), None
     asked = [image for image, wanted in zip(known.images, known.parts.asked, strict=True) if wanted]
-    return Said(known, model, _encoded(model, asked, work, 1), _encoded(model, asked, work, VIEWS_SHOWN))
+    return _encoded(model, asked, work, 1), _encoded(model, asked, work, VIEWS_SHOWN)
 
 
 def _train(recipe: Recipe, known: Knowledge, work: Path, log: Log) -> Dsva:

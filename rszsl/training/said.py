@@ -24,18 +24,18 @@ class Said:
         known: what it was taught.
         model: as a user loads it.
         attributes: float32 (n, K), of the images that are asked (`Parts.asked`), unit length.
-        of_views: the same, where it is shown `VIEWS_SHOWN` views of each image.
+        of_views: the same, where it is shown `VIEWS_SHOWN` views of each image; None where it was not.
     """
 
     known: Knowledge
     model: DsvaModel
     attributes: Floats
-    of_views: Floats
+    of_views: Floats | None
 
     @property
-    def in_views(self) -> "Said":
-        """What it says of several views of each image."""
-        return replace(self, attributes=self.of_views)
+    def in_views(self) -> "Said | None":
+        """What it says of several views of each image, if it was asked."""
+        return None if self.of_views is None else replace(self, attributes=self.of_views)
 
     def of(self, wanted: Flags) -> Floats:
         """Attributes of some of the images that were asked; `wanted` is (N,)."""

@@ -1,7 +1,7 @@
 """Train the network from cached features, a checkpoint an epoch; a second run goes on where the first one stopped."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ class TrainingSet:
     """N images to learn from, with V views of each.
 
     Attributes:
-        features: float16 (M, V, C, G, G), of the lower trunk, of M images.
+        features: float16 (M, V, C, G, G) or (M, V, T, C), of the lower trunk, of M images.
         rows: int64 (N,), which of them are learnt from.
         lesson: of these N.
     """
@@ -161,7 +161,7 @@ def cutmix(features: Tensor, lesson: Lesson) -> tuple[Tensor, Lesson]:
 
 
 def run_network(net: Dsva, features: Tensor) -> DsvaOutput:
-    """Run everything after the lower trunk on its features (N, C, G, G); on a GPU the trunk runs in bf16.
+    """Run everything after the lower trunk on its features (N, C, G, G) or (N, T, C); on a GPU the trunk runs in bf16.
 
     A CPU takes half as long again for the gradients of depthwise convolutions in bf16, so it stays in fp32.
     """
@@ -175,17 +175,29 @@ def joint_scores(net: Dsva, features: Tensor, rows: Tensor, batch_size: int = 12
 
     Args:
         net: on any device.
-        features: (M, V, C, G, G).
+        features: (M, V, C, G, G) or (M, V, T, C).
         rows: int64 (N,), which of the M images.
         batch_size: images at once.
     """
+    said = (
+        join_scores(out.global_scores, out.local_scores, out.direct_scores)
+        for out in _plain_outputs(net, features, rows, batch_size)
+    )
+    return np.asarray(torch.cat(list(said)).cpu().numpy(), dtype="float32")
+
+
+def plain_attributes(net: Dsva, features: Tensor, rows: Tensor, batch_size: int = 128) -> Floats:
+    """Predict the decorrelated attributes, (N, K) of unit length, of plain views; arguments as of `joint_scores`."""
+    said = [out.attributes for out in _plain_outputs(net, features, rows, batch_size)]
+    return np.asarray(torch.cat(said).cpu().numpy(), dtype="float32")
+
+
+def _plain_outputs(net: Dsva, features: Tensor, rows: Tensor, batch_size: int) -> Iterator[DsvaOutput]:
     net.eval()
-    parts, device = [], net.score_mean.device
-    with torch.inference_mode():
-        for part in torch.split(rows, batch_size):
-            out = run_network(net, features[part, 0].to(device))
-            parts.append(join_scores(out.global_scores, out.local_scores, out.direct_scores).cpu())
-    return np.asarray(torch.cat(parts).numpy(), dtype="float32")
+    device = net.score_mean.device
+    for part in torch.split(rows, batch_size):
+        with torch.inference_mode():
+            yield run_network(net, features[part, 0].to(device))
 
 
 def pooled_features(net: Dsva, features: Tensor, rows: Tensor, batch_size: int = 32) -> Floats:
@@ -199,7 +211,10 @@ def pooled_features(net: Dsva, features: Tensor, rows: Tensor, batch_size: int =
 
 
 def _maps(net: Dsva, features: Tensor) -> list[Tensor]:
-    return run_upper(trunk_of(net.backbone), features.float().contiguous(memory_format=torch.channels_last))
+    features = features.float()
+    if features.ndim == 4:
+        features = features.contiguous(memory_format=torch.channels_last)
+    return run_upper(trunk_of(net.backbone), features)
 
 
 def _resume(file: Path, net: Dsva, optimizer: torch.optim.Optimizer, schedule: Any) -> int:

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from rszsl.errors import TrainingError
 from rszsl.model.backbone import fold_batch_norms
 from rszsl.model.precision import multiplies_bf16
+from rszsl.model.towers.clip import CLIP_MEAN, CLIP_STD, Triple
+from rszsl.model.vit import WIDTH, VitTrunk
 from rszsl.training.data import LabelledImage
 from rszsl.zsl.runs.weights import TRUNK_MEAN, TRUNK_STD
 
@@ -27,12 +29,14 @@ UPPER_OUTPUTS = (4, 6)
 MIN_CROP_AREA = 0.3
 LIGHT_JITTER, COLOUR_JITTER = 0.25, 0.2
 """Largest change of brightness and contrast, and of colour, of a view, as a factor."""
-STEP, LOG_EVERY = 16, 1600
-"""Images at once, and between two lines of the log."""
+STEP, STEPS_KEPT = 16, 50
+"""Images at once, and how many such steps lie between two lines of the log; an interrupted run goes on from there."""
 
 
 def run_lower(trunk: nn.Module, pixels: Tensor) -> Tensor:
-    """Run the fixed part: normalised pixels (N, 3, P, P) -> (N, 80, P / 16, P / 16)."""
+    """Run the fixed part: normalised pixels (N, 3, P, P) -> `lower_shape`."""
+    if isinstance(trunk, VitTrunk):
+        return trunk.lower(pixels)
     x: Tensor = trunk.bn1(trunk.conv_stem(pixels))  # type: ignore[operator]
     for stage in list(trunk.blocks)[:LOWER_BLOCKS]:  # type: ignore[arg-type]
         x = stage(x)
@@ -40,7 +44,9 @@ def run_lower(trunk: nn.Module, pixels: Tensor) -> Tensor:
 
 
 def run_upper(trunk: nn.Module, features: Tensor) -> list[Tensor]:
-    """Run the part that learns: (N, 80, P / 16, P / 16) -> (N, 112, P / 16, P / 16) and (N, 320, P / 32, P / 32)."""
+    """Run the part that learns: what `run_lower` gives -> the trunk's maps, the last one at the tokens' stride."""
+    if isinstance(trunk, VitTrunk):
+        return trunk.upper(features)
     maps = []
     for number, stage in enumerate(list(trunk.blocks)[LOWER_BLOCKS:], LOWER_BLOCKS):  # type: ignore[arg-type]
         features = stage(features)
@@ -51,7 +57,20 @@ def run_upper(trunk: nn.Module, features: Tensor) -> list[Tensor]:
 
 def upper_parameters(trunk: nn.Module) -> list[nn.Parameter]:
     """List the parameters that learn."""
+    if isinstance(trunk, VitTrunk):
+        return trunk.upper_parameters()
     return [p for stage in list(trunk.blocks)[LOWER_BLOCKS:] for p in stage.parameters()]  # type: ignore[arg-type]
+
+
+def lower_shape(trunk: nn.Module, side_px: int) -> tuple[int, ...]:
+    """Shape of what the fixed part says of a view: a map (80, G, G), or tokens (1 + G * G, 768)."""
+    grid = side_px // LOWER_STRIDE_PX
+    return (1 + grid * grid, WIDTH) if isinstance(trunk, VitTrunk) else (LOWER_CHANNELS, grid, grid)
+
+
+def pixel_scale(*, vit: bool) -> tuple[Triple, Triple]:
+    """Mean and standard deviation of each band that the initial weights of a ViT trunk, or of the other, want."""
+    return (CLIP_MEAN, CLIP_STD) if vit else (TRUNK_MEAN, TRUNK_STD)
 
 
 def read_square(path: Path) -> Image.Image:
@@ -66,6 +85,16 @@ def read_square(path: Path) -> Image.Image:
 def plain_view(image: Image.Image, side_px: int) -> Tensor:
     """Show the whole image: float32 (3, side_px, side_px) in 0..1."""
     return _pixels(image.resize((side_px, side_px), Image.Resampling.BICUBIC))
+
+
+def plain_pixels(images: Sequence[LabelledImage], side_px: int, *, vit: bool) -> Tensor:
+    """Show whole images as the trunk wants them: normalised, float32 (N, 3, side_px, side_px)."""
+    return _normalised([plain_view(read_square(image.path), side_px) for image in images], vit=vit)
+
+
+def _normalised(shown: Sequence[Tensor], *, vit: bool) -> Tensor:
+    mean, std = (torch.tensor(each)[:, None, None] for each in pixel_scale(vit=vit))
+    return (torch.stack(list(shown)) - mean) / std
 
 
 def random_view(image: Image.Image, side_px: int, rng: np.random.Generator) -> Tensor:
@@ -96,6 +125,8 @@ def cache_features(
 ) -> Tensor:  # fmt: skip
     """Run the lower trunk over views of each image, or open what was kept; the first view shows the image as it is.
 
+    An interrupted run is taken up again.
+
     Args:
         images: N of them; their order and number must be those of the file where there is one.
         trunk: with the weights that stay fixed; it is changed.
@@ -106,27 +137,37 @@ def cache_features(
         log: takes one line at a time.
 
     Returns:
-        float16 (N, V, 80, side_px / 16, side_px / 16), memory-mapped.
+        float16 (N, V) and the shape of `lower_shape`, memory-mapped.
     """
-    grid = side_px // LOWER_STRIDE_PX
-    shape = (len(images), views, LOWER_CHANNELS, grid, grid)
+    shape = (len(images), views, *lower_shape(trunk, side_px))
     if not file.exists():
         trunk = trunk.eval().to(memory_format=torch.channels_last)
         fold_batch_norms(trunk)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_suffix(".tmp.npy")
-        out = np.lib.format.open_memmap(temporary, "w+", "float16", shape)
-        for start in range(0, len(images), STEP):
+        temporary, noted = file.with_suffix(".tmp.npy"), file.with_suffix(".rows")
+        out, first = _open_part(temporary, noted, shape)
+        for start in range(first, len(images), STEP):
             part = images[start : start + STEP]
             out[start : start + STEP] = _lower_of(part, start, trunk, side_px, views, seed)
-            if start % LOG_EVERY == 0:
-                log(f"features: {start} of {len(images)} images")
+            if (start // STEP + 1) % STEPS_KEPT == 0:
+                log(f"features: {start + len(part)} of {len(images)} images")
+                out.flush()
+                noted.write_text(str(start + len(part)), encoding="utf-8")
         out.flush()
         temporary.replace(file)
+        noted.unlink(missing_ok=True)
     kept = np.load(file, mmap_mode="c")
     if kept.shape != shape:
         raise TrainingError(f"{file} holds {kept.shape} features, the recipe wants {shape}; delete it")
     return torch.from_numpy(kept)
+
+
+def _open_part(file: Path, noted: Path, shape: tuple[int, ...]) -> tuple[NDArray[np.float16], int]:
+    """Open a file of features to be filled, and say how many images an interrupted run has left in it."""
+    if file.exists() and noted.exists() and (kept := np.lib.format.open_memmap(file, "r+")).shape == shape:
+        return kept, int(noted.read_text(encoding="utf-8"))
+    noted.unlink(missing_ok=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return np.lib.format.open_memmap(file, "w+", "float16", shape), 0
 
 
 def _lower_of(
@@ -137,8 +178,7 @@ def _lower_of(
         square = read_square(image.path)
         shown.append(plain_view(square, side_px))
         shown += [random_view(square, side_px, np.random.default_rng([seed, number, v])) for v in range(1, views)]
-    mean, std = torch.tensor(TRUNK_MEAN)[:, None, None], torch.tensor(TRUNK_STD)[:, None, None]
-    pixels = ((torch.stack(shown) - mean) / std).contiguous(memory_format=torch.channels_last)
+    pixels = _normalised(shown, vit=isinstance(trunk, VitTrunk)).contiguous(memory_format=torch.channels_last)
     # Without instructions for it bf16 takes eight times as long as fp32.
     half = multiplies_bf16(torch.device("cpu"))
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=half):

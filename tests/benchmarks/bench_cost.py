@@ -1,10 +1,10 @@
-"""What the bundled model costs on a CPU, beside CLIP vision towers of the usual shapes with random weights:
+"""What the bundled models cost on a CPU, beside CLIP vision towers of the usual shapes with random weights:
 
     python tests/benchmarks/bench_cost.py [--repeats 9]
 
 Writes docs/benchmarks/cost.json and the table of docs/MODELS.md. Models take turns, and every figure is a median, so
 that a busy moment hurts all of them and decides nothing; a machine that is busy throughout makes all figures too large.
-The bundled model is timed as `encode` runs it, with its normalisation; of CLIP the forward pass of the tower alone.
+The bundled models are timed as `encode` runs them, with its normalisation; of CLIP the forward pass of the tower alone.
 """
 
 import argparse
@@ -19,17 +19,17 @@ from record import ROOT, write_record
 
 from rszsl.zsl.experiments.table import insert_table
 
-BUNDLED = "dsva-small"
+BUNDLED = ("dsva-small", "dsva-base")
 TOWERS = {"CLIP ViT-B/32": 32, "CLIP ViT-B/16": 16}
 SETTINGS = ((1, 32), (1, 1), (2, 32), (2, 1))
 """Threads and batch."""
 HALF_BYTES = 2
 LOAD = """
-import time
+import sys, time
 start, cpu = time.perf_counter(), time.process_time()
 import rszsl, torch, rszsl.model.checkpoint
 ready, ready_cpu = time.perf_counter(), time.process_time()
-rszsl.load_model("dsva-small", device="cpu")
+rszsl.load_model(sys.argv[1], device="cpu")
 print(ready - start, time.perf_counter() - ready, time.process_time() - ready_cpu)
 """
 
@@ -38,7 +38,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--repeats", type=int, default=9)
     repeats = parser.parse_args().repeats
-    load = load_times(min(repeats, 5))
+    load = {name: load_times(name, min(repeats, 5)) for name in BUNDLED}
     models, rows = contestants()
     times = measure(models, repeats)
     for name, row in rows.items():
@@ -52,12 +52,14 @@ def main():
     insert_table(ROOT / "docs" / "MODELS.md", "cost", table(figures))
 
 
-def load_times(repeats):
+def load_times(name, repeats):
     """Seconds of a fresh process: the imports, then loading; and the CPU seconds of loading. Medians."""
     runs = []
     for _ in range(repeats + 1):  # the first one warms the disk cache, and does not count
         environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        run = subprocess.run([sys.executable, "-c", LOAD], capture_output=True, text=True, check=True, env=environment)
+        run = subprocess.run(
+            [sys.executable, "-c", LOAD, name], capture_output=True, text=True, check=True, env=environment
+        )
         runs.append([float(part) for part in run.stdout.split()])
     columns = zip(*runs[1:], strict=True)
     names = ("imports_s", "load_s", "load_cpu_s")
@@ -72,16 +74,19 @@ def contestants():
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
     import rszsl
+    from rszsl.model.packing import count_numbers
 
     random = np.random.default_rng(0)
-    ours = rszsl.load_model(BUNDLED, device="cpu")
-    side = ours.card.input_px
-    weights = load_file(ours.card.path.parent / "model.safetensors")
-    image_side = {name: array for name, array in weights.items() if name.startswith("network.")}
-    tiles = random.random((32, 3, side, side), dtype="float32")
-    models = {BUNDLED: lambda batch: ours.encode(tiles[:batch])}
-    parameters = sum(array.size for array in image_side.values())
-    rows = {BUNDLED: _row(side, parameters, sum(array.nbytes for array in image_side.values()))}
+    models, rows = {}, {}
+    for name in BUNDLED:
+        ours = rszsl.load_model(name, device="cpu")
+        side = ours.card.input_px
+        weights = load_file(ours.card.path.parent / "model.safetensors")
+        image_side = {key: array for key, array in weights.items() if key.startswith("network.")}
+        tiles = random.random((32, 3, side, side), dtype="float32")
+        models[name] = lambda batch, ours=ours, tiles=tiles: ours.encode(tiles[:batch])
+        parameters = count_numbers({key: array.shape for key, array in image_side.items()})
+        rows[name] = _row(side, parameters, sum(array.nbytes for array in image_side.values()))
     for name, patch_px in TOWERS.items():
         torch.manual_seed(0)
         config = CLIPVisionConfig(patch_size=patch_px, projection_dim=512)
@@ -97,7 +102,7 @@ def _row(input_px, parameters, size_bytes):
     return {
         "input_px": input_px,
         "parameters_millions": round(parameters / 1e6, 2),
-        "image_side_megabytes_half_precision": round(size_bytes / 1e6, 1),
+        "image_side_megabytes": round(size_bytes / 1e6, 1),
     }
 
 
@@ -121,19 +126,19 @@ def measure(models, repeats):
 
 def table(figures):
     """Make the page's table of the record's figures."""
-    heads = ["image side", "input", "parameters", "weights, half precision"]
+    heads = ["image side", "input", "parameters", "weights"]
     heads += [f"{threads} thread{'s' * (threads > 1)}, batch {batch}" for threads, batch in SETTINGS]
     lines = [f"| {' | '.join(heads)} |", "|---|" + "---:|" * (len(heads) - 1)]
     for name, row in figures["models"].items():
         cells = [name, f"{row['input_px']} px", f"{row['parameters_millions']:.1f} M"]
-        cells += [f"{row['image_side_megabytes_half_precision']:.1f} MB"]
+        cells += [f"{row['image_side_megabytes']:.1f} MB"]
         cells += [f"{milliseconds:.1f} ms" for milliseconds in row["ms_per_tile"].values()]
         lines.append(f"| {' | '.join(cells)} |")
-    load = figures["load"]
-    lines += [
-        "",
-        f"`{BUNDLED}` loads in {load['load_s']:.2f} s in a fresh process, after {load['imports_s']:.1f} s of imports.",
-    ]
+    for name, load in figures["load"].items():
+        lines += [
+            "",
+            f"`{name}` loads in {load['load_s']:.2f} s in a fresh process, after {load['imports_s']:.1f} s of imports.",
+        ]
     return "\n".join(lines)
 
 

@@ -1,0 +1,73 @@
+"""The larger bundled model: its size, what it says, and that both of its engines say the same."""
+
+import time
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rszsl.classes import parse_classes
+from rszsl.labels.assign import contributions
+from rszsl.model.checkpoint import find_model, list_models, load_model
+from rszsl.training.graph import MOST_DIFFERENCE
+
+FOLDER = find_model("dsva-base")
+MOST_BYTES, MOST_S = 60_000_000, 2.0
+
+
+@pytest.fixture(scope="module")
+def base():
+    return load_model("dsva-base", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def tiles():
+    rows, cols = np.mgrid[0:160, 0:160] / 159
+    waves = np.stack([np.sin(9 * rows), np.cos(7 * cols), np.sin(5 * (rows + cols))]) / 2 + 0.5
+    return np.stack([waves, waves[::-1] ** 2]).astype("float32")
+
+
+def test_it_is_bundled_and_small_enough():
+    assert "dsva-base" in list_models()
+    assert sum(file.stat().st_size for file in FOLDER.iterdir()) <= MOST_BYTES
+    assert "Copyright (c) 2021 OpenAI" in (FOLDER / "LICENSE-CLIP").read_text(encoding="utf-8")
+
+
+def test_it_loads_soon():
+    load_model("dsva-small", device="cpu")  # what is imported is not counted
+    start_s = time.process_time()
+    load_model("dsva-base", device="cpu")
+    assert time.process_time() - start_s < 2 * MOST_S  # of all cores, on a machine that may be busy
+
+
+def test_both_engines_say_the_same(base, tiles):
+    by_torch = load_model("dsva-base", device="cpu", runtime="torch")
+    assert (base.runtime, by_torch.runtime) == ("onnxruntime", "torch")
+    ours, theirs = (model.encode_with_maps(tiles, [0, 5]) for model in (base, by_torch))
+    assert ours.maps.shape == (2, 2, 10, 10)
+    for name in ("embedding", "attributes", "maps"):
+        np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name), atol=MOST_DIFFERENCE)
+
+
+def test_golden_numbers(base, tiles):
+    encoded, rows = base.encode(tiles), base.class_rows(parse_classes("solar farm,quarry,forest")).rows
+    assert encoded.attributes.shape == (2, 123) and encoded.embedding.shape == (2, 512)
+    similarity = encoded.attributes @ rows.T
+    np.testing.assert_allclose(similarity, GOLDEN, atol=2e-3)
+    np.testing.assert_allclose(contributions(encoded.attributes, rows[:2]).sum(1), similarity.diagonal(), atol=1e-6)
+
+
+def test_the_figures_in_the_readme_are_those_of_its_card():
+    card = tomllib.loads((FOLDER / "card.toml").read_text(encoding="utf-8"))
+    value = {entry["what"]: 100 * entry["value"] for entry in card["accuracy"]}
+    folds = [fold["name"] for fold in card["training"]["folds"]]
+    aid = sorted(value[f"{name}: model"] for name in folds if name.startswith("aid"))
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    for stated in (
+        f"{aid[0]:.1f} to {aid[-1]:.1f} %",
+        f"{value['ucm-only: model']:.1f} %",
+        f"{value['final: model']:.1f} %",
+        f"{value['final: model, 19 names of WHU-RS19']:.1f} %",
+    ):
+        assert stated in readme, stated
