@@ -13,6 +13,7 @@ from rszsl.model.checkpoint import find_model, list_models, load_model
 from rszsl.training.graph import MOST_DIFFERENCE
 
 FOLDER = find_model("dsva-base")
+GOLDEN = [[0.0078, -0.0511, -0.0522], [0.0446, -0.0337, -0.0210]]
 MOST_BYTES, MOST_S = 60_000_000, 2.0
 
 
