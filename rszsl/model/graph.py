@@ -48,9 +48,9 @@ def graph_weights(weights: Mapping[str, Tensor]) -> dict[str, Floats]:
 
     What a graph multiplies tokens by stands transposed in it: the matrices of the transformer, and the prototypes.
     """
-    arrays = {name: value.float().numpy() for name, value in weights.items() if value.is_floating_point()}
-    turned = {n for n, a in arrays.items() if a.ndim == 2 and (".blocks." in n or n == "prototypes")}
-    return {name: np.ascontiguousarray(a.T if name in turned else a) for name, a in arrays.items()}
+    floats = {name: value.float() for name, value in weights.items() if value.is_floating_point()}
+    turned = {n for n, v in floats.items() if v.ndim == 2 and (".blocks." in n or n == "prototypes")}
+    return {name: (value.T if name in turned else value).contiguous().numpy() for name, value in floats.items()}
 
 
 class GraphNetwork:

@@ -53,9 +53,25 @@ def unpack_groups(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name in (name.removesuffix(CODES) for name in tensors if name.endswith(CODES)):
         codes, steps = tensors[name + CODES], tensors[name + STEPS]
         if codes.shape[1] < steps.shape[1] * GROUP:
-            codes = torch.stack([codes & (2**NIBBLE - 1), codes >> NIBBLE], -1).flatten(1)
-        found[name] = value_groups(codes.view(*steps.shape[:2], GROUP), steps).flatten(1)
+            codes = _apart(codes)
+        found[name] = _column_by_column(codes, steps)
     return found
+
+
+def _column_by_column(codes: Tensor, steps: Tensor) -> Tensor:
+    """Give the weights (R, C) that codes (R, C) stand for, laid out as ONNX Runtime wants them: column by column."""
+    rows, columns = codes.shape
+    turned = codes.T.contiguous().view(-1, GROUP, rows).float()
+    step, low = steps.float().permute(2, 1, 0).contiguous()[:, :, None]
+    return turned.mul_(step).add_(low).view(columns, rows).T
+
+
+def _apart(pairs: Tensor) -> Tensor:
+    """Give both codes of each byte, uint8 (R, 2 * C)."""
+    codes = pairs.new_empty(len(pairs), 2 * pairs.shape[1])
+    torch.bitwise_and(pairs, 2**NIBBLE - 1, out=codes[:, 0::2])
+    torch.bitwise_right_shift(pairs, NIBBLE, out=codes[:, 1::2])
+    return codes
 
 
 def count_numbers(shapes: Mapping[str, Sequence[int]]) -> int:
