@@ -6,6 +6,7 @@ every image and kept; training then starts from there.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ LOWER_BLOCKS = 4
 LOWER_STRIDE_PX, LOWER_CHANNELS = 16, 80
 UPPER_OUTPUTS = (4, 6)
 """Stages after which the trunk gives a map: the last of stride 16 and of stride 32."""
+Kept = np.memmap[Any, np.dtype[np.float16]]
 MIN_CROP_AREA = 0.3
 LIGHT_JITTER, COLOUR_JITTER = 0.25, 0.2
 """Largest change of brightness and contrast, and of colour, of a view, as a factor."""
@@ -161,7 +163,7 @@ def cache_features(
     return torch.from_numpy(kept)
 
 
-def _open_part(file: Path, noted: Path, shape: tuple[int, ...]) -> tuple[NDArray[np.float16], int]:
+def _open_part(file: Path, noted: Path, shape: tuple[int, ...]) -> tuple[Kept, int]:
     """Open a file of features to be filled, and say how many images an interrupted run has left in it."""
     if file.exists() and noted.exists() and (kept := np.lib.format.open_memmap(file, "r+")).shape == shape:
         return kept, int(noted.read_text(encoding="utf-8"))
