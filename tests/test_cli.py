@@ -241,7 +241,8 @@ def test_models_are_listed_and_shown(capsys):
 
     with pytest.raises(SystemExit) as exit_:
         main(["models", "list"])
-    assert exit_.value.code == 0 and capsys.readouterr().out.startswith("dsva-small\t")
+    out = capsys.readouterr().out
+    assert exit_.value.code == 0 and out.startswith("dsva-base\t0.1.0\t") and "\ndsva-small\t" in out
     with pytest.raises(SystemExit):
         main(["models", "show", "dsva-small"])
     assert "[calibrator]" in capsys.readouterr().out

@@ -1,8 +1,8 @@
 """Classes from names and examples, on UC Merced with the bundled model: docs/benchmarks/examples_ucm.json.
 
 The label is the one that a map gives; the images of the examples are not tested. UC Merced is reported only: the
-constants were chosen on AID and RSSCN7 with `dsva-small`. `--choose` prints accuracies by `PRIOR_EXAMPLES`; with `--base`
-it is about `dsva-base`, and the record is docs/benchmarks/examples_ucm_base.json.
+constants were chosen on AID and RSSCN7 with `dsva-small`. `--choose` prints accuracies by `PRIOR_EXAMPLES`; `--base`
+asks `dsva-base`, whose record is docs/benchmarks/examples_ucm_base.json.
 """
 
 import sys
