@@ -5,7 +5,6 @@ import time
 from pathlib import Path
 
 from rszsl.errors import RszslError
-from rszsl.model.memory import keep_freed_memory
 from rszsl.training.recipe import read_recipe
 from rszsl.training.run import run, train_only
 
@@ -16,7 +15,6 @@ def main(arguments: list[str]) -> int:
         print("usage: python -m rszsl.training RECIPE.toml [FOLD]", file=sys.stderr)
         return 2
     started = time.monotonic()
-    keep_freed_memory()
 
     def log(line: str) -> None:
         print(f"{time.monotonic() - started:6.0f}s {line}", flush=True)
