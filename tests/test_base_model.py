@@ -1,6 +1,5 @@
 """The larger bundled model: its size, what it says, and that both of its engines say the same."""
 
-import time
 import tomllib
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from rszsl.training.graph import MOST_DIFFERENCE
 
 FOLDER = find_model("dsva-base")
 GOLDEN = [[0.0078, -0.0511, -0.0522], [0.0446, -0.0337, -0.0210]]
-MOST_BYTES, MOST_S = 60_000_000, 2.0
+MOST_BYTES = 60_000_000
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +34,11 @@ def test_it_is_bundled_and_small_enough():
     assert "Copyright (c) 2021 OpenAI" in (FOLDER / "LICENSE-CLIP").read_text(encoding="utf-8")
 
 
-def test_it_loads_soon():
-    load_model("dsva-small", device="cpu")  # what is imported is not counted
-    start_s = time.process_time()
-    load_model("dsva-base", device="cpu")
-    assert time.process_time() - start_s < 2 * MOST_S  # of all cores, on a machine that may be busy
+def test_its_trunk_stays_in_four_bits(base):
+    """Unpacked, the trunk alone has 340 MB."""
+    held = base.network._weights
+    assert sum(array.nbytes for array in held.values()) < 60_000_000
+    assert sum(name.endswith(":codes") for name in held) == 48
 
 
 def test_both_engines_say_the_same(base, tiles):

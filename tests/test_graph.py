@@ -136,7 +136,7 @@ def test_a_graph_that_is_damaged_or_of_another_model_is_refused(copy):
 
 
 def test_weights_that_the_graph_does_not_know_are_refused():
-    weights = graph_weights(trained_network(BUNDLED).state_dict()) | {"other": np.zeros((2, 2), "float32")}
+    weights = graph_weights(trained_network(BUNDLED)[1]) | {"other": np.zeros((2, 2), "float32")}
     with pytest.raises(ValueError, match="does not fit the weights"):
         GraphNetwork(BUNDLED / GRAPH_FILE, weights)
 
@@ -157,7 +157,7 @@ def test_a_graph_of_an_earlier_version_is_refused(copy):
 
 
 def test_what_onnx_runtime_throws_is_a_runtime_error():
-    network = GraphNetwork(BUNDLED / GRAPH_FILE, graph_weights(trained_network(BUNDLED).state_dict()))
+    network = GraphNetwork(BUNDLED / GRAPH_FILE, graph_weights(trained_network(BUNDLED)[1]))
     with pytest.raises(RuntimeError, match="pixels"):
         network(torch.zeros(1, 3, 8, 8))
 
@@ -178,7 +178,7 @@ def test_a_graph_that_lacks_a_weight_is_not_written():
     from onnx import ModelProto
 
     with pytest.raises(TrainingError, match=r"lacks \d+ weights"):
-        _without_weights(ModelProto(), trained_network(BUNDLED))
+        _without_weights(ModelProto(), trained_network(BUNDLED)[0])
 
 
 def test_outputs_are_those_of_torch(by_torch):

@@ -207,7 +207,7 @@ def check_files(card: ModelCard) -> None:
 
 def _assemble(card: ModelCard, device: torch.device, precision: str, *, graph: bool) -> DsvaModel:
     folder = card.path.parent
-    tensors = unpack_groups(load_file(folder / WEIGHTS_FILE))
+    tensors = load_file(folder / WEIGHTS_FILE)
     names, weights = _attribute_names(folder / ATTRIBUTES_FILE), _network_weights(tensors)
     if graph:
         image_side: Dsva | GraphNetwork = GraphNetwork(folder / GRAPH_FILE, graph_weights(weights))
@@ -217,26 +217,29 @@ def _assemble(card: ModelCard, device: torch.device, precision: str, *, graph: b
         network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         network.backbone.to(DTYPES[precision])
         image_side = network
-    text = _text_side(folder, {k: v.float().numpy() for k, v in tensors.items() if not k.startswith(NETWORK_PREFIX)})
+    words = unpack_groups({k: v for k, v in tensors.items() if not k.startswith(NETWORK_PREFIX)})
+    text = _text_side(folder, {name: value.float().numpy() for name, value in words.items()})
     phrases = (folder / BACKGROUND_FILE).read_text(encoding="utf-8").splitlines()
     background = np.stack([text.text_row(phrase) for phrase in phrases if phrase.strip()])
     return DsvaModel(card, device, names, background, text, image_side, precision=precision)
 
 
 def _network_weights(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    # Stored in half precision, run in single unless asked: results then do not depend on the machine's arithmetic.
-    kept = {k.removeprefix(NETWORK_PREFIX): v for k, v in tensors.items() if k.startswith(NETWORK_PREFIX)}
-    return {k: v.float() if v.is_floating_point() else v for k, v in kept.items()}
+    return {k.removeprefix(NETWORK_PREFIX): v for k, v in tensors.items() if k.startswith(NETWORK_PREFIX)}
 
 
 def _torch_network(card: ModelCard, attributes: int, weights: dict[str, Tensor]) -> Dsva:
     network = Dsva(Shape(input_px=card.input_px, attributes=attributes, **card.shape))
-    network.load_state_dict(weights)
+    # Stored in half precision, run in single unless asked: results then do not depend on the machine's arithmetic.
+    network.load_state_dict(unpack_groups(weights))
     return network.eval().requires_grad_(False)
 
 
-def trained_network(folder: Path) -> Dsva:
+def trained_network(folder: Path) -> tuple[Dsva, dict[str, Tensor]]:
     """Load the image side of a model of the bundled kind as training left it: in torch, batch norms not yet folded.
+
+    Returns:
+        the network, and its weights by name as they lie in the file.
 
     Raises:
         ModelError: where there is no such model, or it is damaged.
@@ -246,7 +249,8 @@ def trained_network(folder: Path) -> Dsva:
     if card.architecture != "dsva":
         raise ModelError(f"{folder} holds a {card.architecture}, no model of the bundled kind (dsva)")
     attributes = len(_attribute_names(folder / ATTRIBUTES_FILE))
-    return _torch_network(card, attributes, _network_weights(unpack_groups(load_file(folder / WEIGHTS_FILE))))
+    weights = _network_weights(load_file(folder / WEIGHTS_FILE))
+    return _torch_network(card, attributes, weights), weights
 
 
 def _attribute_names(file: Path) -> tuple[str, ...]:

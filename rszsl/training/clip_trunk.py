@@ -23,8 +23,11 @@ NAMES = {
 """Parts of a block, as transformers and as timm call them; query, key and value are one matrix in timm."""
 
 
-def load_clip_trunk(trunk: VitTrunk, folder: Path) -> None:
+def load_clip_trunk(trunk: VitTrunk, folder: Path) -> Tensor:
     """Copy a tower of the transformers layout into a trunk; its place embeddings are resampled to the trunk's grid.
+
+    Returns:
+        its projection, float32 (E, 768), from the normalised first token to an embedding.
 
     Raises:
         TrainingError: where the folder has no such tower.
@@ -32,6 +35,7 @@ def load_clip_trunk(trunk: VitTrunk, folder: Path) -> None:
     try:
         tower = load_file(folder / "model.safetensors")
         trunk.vit.load_state_dict(_timm_state(trunk, tower))
+        return tower["visual_projection.weight"].float()
     except (OSError, SafetensorError, KeyError, RuntimeError) as err:
         raise TrainingError(
             f"cannot take a CLIP ViT-B/16 image tower from {folder} ({err}); name its folder as vision_tower"

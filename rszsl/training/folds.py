@@ -70,7 +70,7 @@ def part_images(
     sets = np.array([image.set_name for image in images])
     hidden = np.isin(concepts, fold.unseen)
     unseen = hidden & (sets == fold.asked)
-    if missing := sorted(set(fold.unseen) - set(concepts[unseen].tolist())):
+    if fold.asked and (missing := sorted(set(fold.unseen) - set(concepts[unseen].tolist()))):
         raise TrainingError(f"the fold {fold.name} asks for {missing[0]!r}, of which {fold.asked} has no image")
     used = np.isin(sets, fold.sets) & ~hidden
     kept_out = used & holdout_mask(images, keep_out, seed)

@@ -12,6 +12,7 @@ from rszsl.errors import TrainingError
 from rszsl.training.files import save_json
 from rszsl.training.folds import Fold
 from rszsl.training.losses import LossWeights
+from rszsl.training.schedule import TuningRecipe
 
 NOTED = "recipe.json"
 """In the work folder: the recipe that what lies there was made by."""
@@ -164,6 +165,7 @@ class Recipe:
         network: the image side.
         training: its schedule.
         lists: names, each of a concept, that the final model is asked for at once, by what they are the names of.
+        tuning: the schedule of a ViT trunk, where that learns.
     """
 
     path: Path
@@ -186,6 +188,7 @@ class Recipe:
     network: NetworkRecipe
     training: TrainingRecipe
     lists: Mapping[str, tuple[str, ...]]
+    tuning: TuningRecipe | None = None
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -215,6 +218,8 @@ def _check(recipe: Recipe) -> None:
         )
     if sizes.bits not in BITS:
         raise TrainingError(f"the recipe {path} has weights of {sizes.bits} bits; choose 16 or 4")
+    if recipe.tuning and (missing := sorted(set(recipe.tuning.watched) - set(recipe.concepts))):
+        raise TrainingError(f"the recipe {path} watches {', '.join(missing)}: no concept")
     known = {*recipe.concepts, *chain.from_iterable(recipe.aliases.values())}
     for title, names in recipe.lists.items():
         if other := sorted(set(names) - known):
@@ -258,7 +263,12 @@ def _recipe(path: Path, raw: Mapping[str, Any]) -> Recipe:
         network=NetworkRecipe(**raw["network"]),
         training=TrainingRecipe(**{**raw["training"], "loss": LossWeights(**raw["training"]["loss"])}),
         lists={name: tuple(names) for name, names in raw.get("lists", {}).items()},
+        tuning=_tuning(raw["tuning"]) if "tuning" in raw else None,
     )
+
+
+def _tuning(raw: Mapping[str, Any]) -> TuningRecipe:
+    return TuningRecipe(**{**raw, "watched": tuple(raw["watched"])})
 
 
 def _fold(raw: Mapping[str, Any]) -> Fold:

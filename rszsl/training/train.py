@@ -16,6 +16,7 @@ from rszsl.model.dsva import Dsva, DsvaOutput, join_scores, pool_maps
 from rszsl.training.files import save_torch
 from rszsl.training.losses import Lesson, total_loss
 from rszsl.training.recipe import TrainingRecipe
+from rszsl.training.schedule import cosine_factor
 from rszsl.training.trunk import run_upper, upper_parameters
 
 Floats = NDArray[np.float32]
@@ -98,14 +99,12 @@ def build_schedule(
     """Cosine to zero after a linear warm-up; the trunk starts `heads_epochs` later."""
     total = recipe.epochs * batches
 
-    def factor(step: int, start: int) -> float:
-        if step < start:
-            return 0.0
-        warm = min(1.0, (step - start + 1) / WARMUP_STEPS)
-        return float(warm * 0.5 * (1 + np.cos(np.pi * min(1.0, (step - start) / max(1, total - start)))))
-
     late = recipe.heads_epochs * batches
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, [lambda s: factor(s, 0), lambda s: factor(s, late)])
+    starts = [
+        lambda step: cosine_factor(step, total, WARMUP_STEPS),
+        lambda step: cosine_factor(step - late, total - late, WARMUP_STEPS),
+    ]
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, starts)
 
 
 def train_epoch(
