@@ -6,7 +6,7 @@ from typing import Any
 
 from rszsl.errors import OptionError
 
-DEFAULT_MODEL = "dsva-small"
+DEFAULT_MODEL = "dsva-base"
 PATHS = ("aoi", "attributes", "examples", "cache")
 PRECISIONS = ("auto", "fp32", "bf16", "int8")
 VIEWS = (1, 2, 4, 8)

@@ -11,12 +11,15 @@ import torch
 
 import rszsl
 from rszsl.errors import ModelError, TrainingError
+from rszsl.model.backbone import trunk_of
 from rszsl.model.card import CARD_FILE, GRAPH_FILE, read_card, read_toml
 from rszsl.model.checkpoint import find_model, load_model, trained_network
+from rszsl.model.dsva import Dsva, Shape
 from rszsl.model.graph import OUTPUTS, GraphNetwork, graph_weights, prefers_graph
+from rszsl.model.packing import NIBBLE, pack_groups, unpack_groups
 from rszsl.training.data import list_images
-from rszsl.training.export import write_card
-from rszsl.training.graph import _without_weights, write_graph
+from rszsl.training.export import VIT_BLOCKS, write_card
+from rszsl.training.graph import _export, _multiply_packed, _without_weights, write_graph
 from rszsl.training.trunk import plain_view, read_square
 from rszsl.zsl.data.hashes import sha256_of
 
@@ -27,7 +30,7 @@ BUNDLED = find_model("dsva-small")
 
 @pytest.fixture(scope="module")
 def by_torch():
-    return load_model(device="cpu", runtime="torch")
+    return load_model("dsva-small", device="cpu", runtime="torch")
 
 
 @pytest.fixture
@@ -94,9 +97,9 @@ def test_only_a_cpu_in_fp32_with_the_library_at_hand_takes_it(model, monkeypatch
     assert prefers_graph(model.card, CPU, "fp32")
     assert not prefers_graph(model.card, CPU, "bf16")
     assert not prefers_graph(model.card, torch.device("cuda"), "fp32")
-    assert load_model(device="cpu", precision="bf16").runtime == "torch"
+    assert load_model("dsva-small", device="cpu", precision="bf16").runtime == "torch"
     monkeypatch.setitem(sys.modules, "onnxruntime", None)  # as where it is not installed
-    assert load_model(device="cpu").runtime == "torch"
+    assert load_model("dsva-small", device="cpu").runtime == "torch"
 
 
 def test_a_library_that_does_not_start_is_told_and_torch_takes_over(tmp_path, monkeypatch, caplog):
@@ -105,14 +108,14 @@ def test_a_library_that_does_not_start_is_told_and_torch_takes_over(tmp_path, mo
     (package / "__init__.py").write_text("raise ImportError('libonnx.so.1: cannot open shared object file')")
     monkeypatch.delitem(sys.modules, "onnxruntime")
     monkeypatch.syspath_prepend(tmp_path)
-    assert load_model(device="cpu").runtime == "torch"
+    assert load_model("dsva-small", device="cpu").runtime == "torch"
     (said,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert "libonnx.so.1" in said and "runs in torch" in said and "install onnxruntime" in said
 
 
 def test_an_unknown_runtime_is_refused():
     with pytest.raises(ModelError, match='unknown runtime "onnx"; use auto or torch'):
-        load_model(device="cpu", runtime="onnx")
+        load_model("dsva-small", device="cpu", runtime="onnx")
 
 
 def test_a_model_without_a_graph_runs_in_torch(copy):
@@ -196,3 +199,26 @@ def test_another_kind_of_model_has_no_graph(tmp_path):
         write_graph(tmp_path)
     with pytest.raises(ModelError, match="no model folder"):
         write_graph(tmp_path / "nothing")
+
+
+def test_matrices_in_four_bits_are_multiplied_by_as_they_lie(tmp_path):
+    torch.manual_seed(0)
+    shape = Shape(input_px=32, attributes=5, embed_dim=24, depth=1, heads=2, embedding_dim=6, direct=1, trunk_depth=1)
+    network, weights = Dsva(shape).eval(), {}
+    with torch.no_grad():
+        trunk_of(network.backbone).vit.blocks[0].mlp.fc1.weight[0] = 0.25  # no step between weights that are alike
+    for name, value in network.state_dict().items():
+        packed = name.startswith(VIT_BLOCKS) and value.ndim > 1
+        weights |= pack_groups(name, value, NIBBLE) if packed else {name: value}
+    network.load_state_dict(unpack_groups(weights))
+    model, held = _without_weights(_export(network, 32), network), graph_weights(weights)
+    _multiply_packed(model, held)
+    assert sum(node.op_type == "MatMulNBits" for node in model.graph.node) == 4
+    file = tmp_path / GRAPH_FILE
+    file.write_bytes(model.SerializeToString())
+    pixels = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        wanted = network(pixels)
+    found = GraphNetwork(file, held)(pixels)
+    for name in OUTPUTS:
+        torch.testing.assert_close(getattr(found, name), getattr(wanted, name), atol=1e-5, rtol=1e-5)

@@ -183,7 +183,7 @@ def test_an_open_clip_checkpoint_is_read_by_architecture_and_path(folders, tmp_p
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("openai/clip-vit-base-patch99", r"hub cannot be reached.*bundled: dsva-small.*rszsl models pull"),
+        ("openai/clip-vit-base-patch99", r"hub cannot be reached.*bundled: dsva-base, dsva-small.*rszsl models pull"),
         ("hf:openai/clip-vit-base-patch99@main", r"hub cannot be reached"),
         ("clip-vit-b-16", r"cannot fetch clip-vit-b-16: the hub cannot be reached"),
         ("remoteclip-vit-b-32", r"cannot fetch remoteclip-vit-b-32"),

@@ -75,7 +75,7 @@ def cpu_seconds(cluster: Cluster | None) -> float:
 
 def warm(client) -> None:
     """Load the model on every worker and let it see a tile, outside the measurement."""
-    source = checkpoint_of(MapOptions().model)
+    source = checkpoint_of(MapOptions(model="dsva-small").model)
 
     def see() -> int:
         model = model_of(source, "cpu")
@@ -155,7 +155,7 @@ def rate_of_tasks(client, tasks: int = 500) -> float:
 
 def writer(folder: Path, scene: Path) -> dict[str, float]:
     """Bytes a tile, and the writer's seconds for a small scene and for each tile of a large one."""
-    options = MapOptions(device="cpu", overlap=0.9)
+    options = MapOptions(model="dsva-small", device="cpu", overlap=0.9)
     model = model_of(checkpoint_of(options.model), "cpu")
     plan = plan_scene(str(scene), model.card, options)
     job = make_job(model, as_classes(CLASSES), folder / "w.gpkg", options)
@@ -165,7 +165,7 @@ def writer(folder: Path, scene: Path) -> dict[str, float]:
     start_s = time.perf_counter()
     write_map(plan.footing, labels, model, job, Clock())
     many_s = time.perf_counter() - start_s
-    small = plan_scene(str(scene), model.card, MapOptions(device="cpu"))
+    small = plan_scene(str(scene), model.card, MapOptions(model="dsva-small", device="cpu"))
     few = label_batches(
         encode_tiles(small, model, options), small.sampler.tile_ids, model, job, Silent(), plan.sampler.grid
     )

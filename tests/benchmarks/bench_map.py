@@ -114,7 +114,7 @@ def texture(rng, rows, cols):
 
 def speeds(scene, given):
     """Tiles a second of the model alone in both ways, of map, and of the torchgeo loop, in turns."""
-    model = rszsl.load_model(device="cpu")
+    model = rszsl.load_model("dsva-small", device="cpu")
     batches = first_batches(scene, model, given.model_tiles)
     actions = {
         WHOLE: lambda: sum(len(model.encode(batch).attributes) for batch in batches),

@@ -78,7 +78,7 @@ def main():
 def read_tiles(count):
     """Image files, class names and tiles uint8 (count, 3, P, P), all classes in turn."""
     images = list_images(data_root(), SETS)[:count]
-    side = rszsl.load_model(device="cpu").card.input_px
+    side = rszsl.load_model("dsva-small", device="cpu").card.input_px
     views = [(plain_view(read_square(image.path), side).numpy() * 255).round().astype("uint8") for image in images]
     return [image.path for image in images], [NAMES.get(image.name, image.name) for image in images], np.stack(views)
 
@@ -110,7 +110,7 @@ def export(folder, calibration):
 
     whole, ready, small = (folder / f"{name}.onnx" for name in ("fp32", "ready", "int8"))
     side = calibration.shape[-1]
-    network = rszsl.load_model(device="cpu", runtime="torch").network
+    network = rszsl.load_model("dsva-small", device="cpu", runtime="torch").network
     torch.onnx.export(
         Heads(network), (torch.zeros(2, 3, side, side),), str(whole), dynamo=False,
         input_names=["pixels"], output_names=["embedding", "attributes"], dynamic_axes={"pixels": {0: "n"}},
@@ -169,11 +169,11 @@ def batched(tiles):
 
 
 def load_all():
-    return {name: rszsl.load_model(device="cpu", **how) for name, how in WAYS.items()}
+    return {name: rszsl.load_model("dsva-small", device="cpu", **how) for name, how in WAYS.items()}
 
 
 def noise():
-    side = rszsl.load_model(device="cpu").card.input_px
+    side = rszsl.load_model("dsva-small", device="cpu").card.input_px
     return np.random.default_rng(SEED).integers(0, 256, (BATCH, 3, side, side), dtype="uint8")
 
 
@@ -225,7 +225,7 @@ def run_plain(threads, quick):
 def plain_allocator(threads, rounds):
     checkpoint.keep_freed_memory = lambda: None
     torch.set_num_threads(threads)
-    model, tiles = rszsl.load_model(device="cpu", runtime="torch"), noise()
+    model, tiles = rszsl.load_model("dsva-small", device="cpu", runtime="torch"), noise()
     return interleaved({"fp32": lambda: model.encode(tiles)}, rounds)["fp32"]
 
 

@@ -31,7 +31,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         out = str(Path(folder) / "out.gpkg")
         command = ["-m", "rszsl"]
-        label = ["--classes", CLASSES, "-o", out, "--overwrite", "-q", "--device", "cpu"]
+        label = ["--classes", CLASSES, "-o", out, "--overwrite", "-q", "--device", "cpu", "--model", "dsva-small"]
         cache = str(cache_of_noise(Path(folder) / "noise.rszsl-cache"))
         fifty = ["--classes", NAMES, "-o", out, "--overwrite", "-q", "--min-confidence", "0.3", "--device", "cpu"]
         scale = str(Path(__file__).with_name("bench_scale.py"))
@@ -48,7 +48,7 @@ def main():
 
 def cache_of_noise(path):
     """As `bench_scale.py relabel` makes it."""
-    model, rng = rszsl.load_model(device="cpu"), np.random.default_rng(SEED)
+    model, rng = rszsl.load_model("dsva-small", device="cpu"), np.random.default_rng(SEED)
     place, size_px = Affine(0.5, 0, 500_000, 0, -0.5, 5_300_000), (CACHED * TILE_PX, CACHED * TILE_PX)
     key = CacheKey(
         scene="generated.tif", fingerprint="0" * 32, size_px=size_px, transform=tuple(place)[:6], crs=UTM.to_wkt(),

@@ -96,7 +96,7 @@ def recall(vectors, graph, rng, asked=500):
 
 def bundled(draws=10):
     """Images as tiles, with all or few of their classes on the list: docs/benchmarks/refine_bundled.json."""
-    model = rszsl.load_model(device="cpu")
+    model = rszsl.load_model("dsva-small", device="cpu")
     figures, files = {}, []
     for name, limit in (("aid", 2400), ("rsscn7", 1400)):
         images = ImageSet(model, name, limit)

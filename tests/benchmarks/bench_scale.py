@@ -87,7 +87,7 @@ def generated_labels(classes, rows, columns, rng):
 
 def write(side=1000, kinds=20):
     """A million tiles to a GeoPackage, against pyogrio's own writing of the finished table."""
-    model, footing, figures = rszsl.load_model(device="cpu"), footing_of(side), {}
+    model, footing, figures = rszsl.load_model("dsva-small", device="cpu"), footing_of(side), {}
     classes = as_classes(NAMES.split(",")[:kinds])
     with tempfile.TemporaryDirectory() as folder:
         for pattern in ("blobs", "salt"):
@@ -123,7 +123,7 @@ def relabel(side=317):
 
     All is counted but the import of rszsl and torch.
     """
-    model, rng = rszsl.load_model(device="cpu"), np.random.default_rng(SEED)
+    model, rng = rszsl.load_model("dsva-small", device="cpu"), np.random.default_rng(SEED)
     card, size_px = model.card, (side * TILE_PX, side * TILE_PX)
     key = CacheKey(
         scene="generated.tif", fingerprint="0" * 32, size_px=size_px, transform=tuple(PLACE)[:6], crs=UTM.to_wkt(),
@@ -169,7 +169,7 @@ def memory():
 
 def peak(side):
     """Label and write one scene; print the peak of the whole process, torch and model with it."""
-    model, footing = rszsl.load_model(device="cpu"), footing_of(side)
+    model, footing = rszsl.load_model("dsva-small", device="cpu"), footing_of(side)
     rng = np.random.default_rng(SEED)
     with tempfile.TemporaryDirectory() as folder:
         options = MapOptions(device="cpu", min_confidence=0.0)

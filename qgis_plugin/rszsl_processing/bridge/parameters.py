@@ -19,7 +19,7 @@ from qgis.core import (
 
 from rszsl_processing.bridge.compat import ADVANCED, ANY_FIELD, ANY_FILE, DOUBLE, INTEGER, POINTS, POLYGONS
 
-DEFAULT_MODEL = "dsva-small"
+DEFAULT_MODEL = "dsva-base"
 VIEWS = ("1", "2", "4", "8")
 DEVICES = ("auto", "cpu", "cuda", "cuda:1", "cuda:2", "cuda:3", "mps")
 

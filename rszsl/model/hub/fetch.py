@@ -11,7 +11,6 @@ from rszsl.errors import ModelError
 from rszsl.model.hub import huggingface, openclip
 from rszsl.model.hub.source import Source
 from rszsl.model.hub.store import CHUNK_BYTES, downloads
-from rszsl.options import DEFAULT_MODEL
 
 SMALL_FILES = ("*.json", "*.txt", "*.model")
 TIMEOUT_S = 30
@@ -64,11 +63,13 @@ def at_hand() -> str:
     from huggingface_hub import scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
+    from rszsl.model.checkpoint import list_models
+
     try:
         cached = sorted(repo.repo_id for repo in scan_cache_dir().repos if repo.repo_type == "model")
     except CacheNotFound:
         cached = []
-    return f"in the local cache: {', '.join(cached) or 'nothing'}; bundled: {DEFAULT_MODEL}"
+    return f"in the local cache: {', '.join(cached) or 'nothing'}; bundled: {', '.join(list_models())}"
 
 
 def _of_folder(source: Source, folder: Path, revision: str, *, trust_pickle: bool) -> Fetched:

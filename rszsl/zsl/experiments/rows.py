@@ -110,11 +110,12 @@ def name_vectors(phrases: tuple[str, ...], text_vectors: Path) -> Floats:
 
 @cache
 def phrase_encoder() -> "PhraseEncoder":
-    """The bundled model's text side, for phrases that have no vector of their own."""
+    """A bundled model's text side, for phrases that have no vector of their own."""
     from rszsl.model.bundle import DsvaModel
     from rszsl.model.checkpoint import load_model
+    from rszsl.zsl.rows.textual import TEXT_MODEL
 
-    model = load_model(device="cpu")
+    model = load_model(TEXT_MODEL, device="cpu")
     assert isinstance(model, DsvaModel)
     return model.text.encoder
 
