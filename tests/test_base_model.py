@@ -1,8 +1,5 @@
 """The larger bundled model: its size, what it says, and that both of its engines say the same."""
 
-import tomllib
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -56,18 +53,3 @@ def test_golden_numbers(base, tiles):
     similarity = encoded.attributes @ rows.T
     np.testing.assert_allclose(similarity, GOLDEN, atol=2e-3)
     np.testing.assert_allclose(contributions(encoded.attributes, rows[:2]).sum(1), similarity.diagonal(), atol=1e-6)
-
-
-def test_the_figures_in_the_readme_are_those_of_its_card():
-    card = tomllib.loads((FOLDER / "card.toml").read_text(encoding="utf-8"))
-    value = {entry["what"]: 100 * entry["value"] for entry in card["accuracy"]}
-    folds = [fold["name"] for fold in card["training"]["folds"]]
-    aid = sorted(value[f"{name}: model"] for name in folds if name.startswith("aid"))
-    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    for stated in (
-        f"{aid[0]:.1f} to {aid[-1]:.1f} %",
-        f"{value['ucm-only: model']:.1f} %",
-        f"{value['final: model']:.1f} %",
-        f"{value['final: model, 19 names of WHU-RS19']:.1f} %",
-    ):
-        assert stated in readme, stated

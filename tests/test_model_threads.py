@@ -116,6 +116,7 @@ def test_many_cores_are_shared_among_few_threads(threads):
 def test_a_threads_step_follows_the_tiles_size_and_only_on_a_cpu(make_raster, threads):
     threads(2)
     assert [step_of(side) for side in (160, 224, 336, 1000)] == [8, 4, 1, 1]
+    assert step_of(160, packed=True) == 16
     tiles = np.zeros((22, 3, 160, 160), "uint8")
     with model_threads("cpu") as two, model_threads("cuda:0") as none:
         here, there = Watched(160), Watched(160)

@@ -11,10 +11,9 @@ import geopandas as gpd
 import pytest
 
 from rszsl.cli import cli
+from rszsl.model.card import read_toml
 
 ROOT = Path(__file__).resolve().parents[1]
-VIEWS = ("", ", 8 views")
-"""How the figures of one view and of several are called."""
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 RSZSL = [sys.executable, "-m", "rszsl"]
 LONG = {"train", "eval", "benchmark"}
@@ -134,33 +133,39 @@ def test_the_python_example_runs(demo, monkeypatch):
     exec(compile(code, "README.md", "exec"), {})
 
 
-def test_the_model_figures_are_those_of_its_card():
-    import tomllib
-
-    card = tomllib.loads((ROOT / "models" / "dsva-small" / "card.toml").read_text(encoding="utf-8"))
-    value = {entry["what"]: entry["value"] for entry in card["accuracy"]}
-    folds = [fold["name"] for fold in card["training"]["folds"]]
+def test_the_models_figures_are_those_of_their_cards():
+    cards = [read_toml(ROOT / "models" / name / "card.toml") for name in ("dsva-base", "dsva-small")]
+    values = [{entry["what"]: entry["value"] for entry in card["accuracy"]} for card in cards]
+    folds = [fold["name"] for fold in cards[0]["training"]["folds"]]
     aid = [name for name in folds if name.startswith("aid")]
 
-    def range_of(what, names, scale=100, digits=1):
+    def range_of(value, what, names, scale=100, digits=1):
         found = sorted(scale * value[f"{name}: {what}"] for name in names)
         return " to ".join(dict.fromkeys(f"{figure:.{digits}f}" for figure in (found[0], found[-1])))
 
     def row_of(what, names=("final",)):
-        return " | ".join(f"{range_of(f'model{views}{what}', names)} %" for views in VIEWS)
+        return " | ".join(f"{range_of(value, f'model{what}', names)} %" for value in values)
 
     def presence(what):
         mosaics = "unseen on mosaics, four fifths other"
-        return " | ".join(range_of(f"{mosaics}{views}: {what}", folds, 1, 2) for views in VIEWS)
+        return " | ".join(range_of(value, f"{mosaics}: {what}", folds, 1, 2) for value in values)
 
     for stated in (
         f"| 10 classes of AID, held out of training, by name ({len(aid)} splits) | {row_of('', aid)} | 10 % |",
         f"| 9 classes that only UC Merced shows, held out | {row_of('', ['ucm-only'])} | 11 % |",
-        f"| {len(card['training']['taught'])} concepts that it was taught, new images | {row_of('')} | 3 % |",
+        f"{row_of(', 5 examples a class and the name', folds)} | 10 to 11 % |",
+        f"| {len(cards[0]['training']['taught'])} concepts that it was taught, new images | {row_of('')} | 3 % |",
         f"| the 19 class names of WHU-RS19, taught, new images | {row_of(', 19 names of WHU-RS19')} | 5 % |",
         f"| presence of a held-out class on mosaics, AUROC | {presence('AUROC of presence')} | 0.5 |",
         f"| the same, calibration error | {presence('calibration error')} | |",
     ):
         assert stated in README, stated
-    ground_m = card["input"]["px"] * card["input"]["gsd_m"]
-    assert f"expects {ground_m:.0f} m tiles, {card['input']['px']} px at" in README
+    for card in cards:
+        ground_m = card["input"]["px"] * card["input"]["gsd_m"]
+        assert f"expect {ground_m:.0f} m tiles, {card['input']['px']} px at" in README
+
+
+def test_the_times_of_a_tile_are_those_of_the_record():
+    models = json.loads((ROOT / "docs" / "benchmarks" / "cost.json").read_text(encoding="utf-8"))["figures"]["models"]
+    times = [models[name]["ms_per_tile"]["2_threads_batch_32"] for name in ("dsva-base", "dsva-small")]
+    assert f"| a tile on two cores of a CPU | {times[0]:.0f} ms | {times[1]:.0f} ms | |" in README

@@ -12,9 +12,10 @@ def words_of(phrase: str) -> list[str]:
     Words that are told apart by capitals alone, as in names of folders, are split, too: `tennisCourt` -> tennis, court.
     """
     apart = re.sub("(?<=[a-z])(?=[A-Z])", " ", phrase)
-    plain = unicodedata.normalize("NFKD", apart.casefold())
-    plain = "".join(c for c in plain if not unicodedata.combining(c)).replace("'s", "").replace("’s", "")
-    return re.findall("[a-z]+", plain)
+    plain = apart.casefold()
+    if not plain.isascii():
+        plain = "".join(c for c in unicodedata.normalize("NFKD", plain) if not unicodedata.combining(c))
+    return re.findall("[a-z]+", plain.replace("'s", "").replace("’s", ""))
 
 
 def singular(word: str) -> str:

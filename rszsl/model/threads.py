@@ -56,9 +56,12 @@ def cores_each(cores: int) -> int:
     return cores // min(cores, MOST_THREADS)
 
 
-def step_of(input_px: int) -> int:
-    """Tiles of so many pixels a side that one of these threads shows a model at once, at most."""
-    return max(1, STEP_PX // input_px**2)
+def step_of(input_px: int, *, packed: bool = False) -> int:
+    """Tiles of so many pixels a side that one of these threads shows a model at once, at most.
+
+    Twice as many where the model's matrices are `packed`: they are unpacked anew in each step.
+    """
+    return max(1, (2 if packed else 1) * STEP_PX // input_px**2)
 
 
 def _start(pool: ThreadPoolExecutor, count: int, cores: int) -> None:

@@ -54,7 +54,8 @@ class FittingEncoder:
         threads: ModelThreads | None = None,
     ) -> None:
         self._model, self._warn, self._encode, self._threads = model, warn, encode or model.encode, threads
-        self._most = step_of(model.card.input_px) if threads else None
+        packed = model.card.shape.get("trunk_depth", 0) > 0
+        self._most = step_of(model.card.input_px, packed=packed) if threads else None
         self.ahead = STEPS_AHEAD * threads.count * (self._most or 0) if threads else 0
 
     def encode(self, tiles: Pixels) -> Encoded:
