@@ -296,12 +296,12 @@ def call(*arguments):
 
 
 def test_the_command_line(make_raster, noise, model, tmp_path, capsys):
-    """With the bundled model: equal to `map`, failures counted, exit codes, JSON lines, the table."""
+    """With a bundled model: equal to `map`, failures counted, exit codes, JSON lines, the table."""
     folder = tmp_path / "in"
     folder.mkdir()
     for i in range(2):
         make_raster(noise(3, 300, 500, seed=i), f"in/s{i}.tif")
-    ask = ["--classes", "forest,river", "--device", "cpu"]
+    ask = ["--classes", "forest,river", "--device", "cpu", "--model", "dsva-small"]
     assert call("batch", folder, *ask, "--out", tmp_path / "out", "--strip-tiles", "2", "--progress", "json") == 0
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert events[0]["event"] == "start" and events[-1]["event"] == "done" and events[-1]["scene"] is None

@@ -32,7 +32,7 @@ def test_a_small_scene_gives_figures_and_what_limits(make_raster, noise, tmp_pat
     assert figures["limits"] == slowest and figures["tiles"] == 4 and figures["batch_size"] == 2
     assert figures["precision"] == "fp32" and figures["device"] == "cpu" and figures["scene"] == str(scene)
     said = capsys.readouterr().out
-    assert "limits" in said and "4 tiles, dsva-small" in said
+    assert "limits" in said and "4 tiles, dsva-base" in said
     assert sorted(p.name for p in tmp_path.iterdir()) == ["figures.json", "scene.tif"]
 
 

@@ -73,7 +73,7 @@ def test_verbose_logs_to_stderr_alone(scene, tmp_path):
     loud = CliRunner().invoke(cli, [*arguments, "-v", "-o", str(tmp_path / "o.gpkg")])
     assert loud.exit_code == 0, loud.stderr
     said = loud.stderr.splitlines()
-    for part in ("model dsva-small", "on cpu", "400 x 300 px of 1 m", "grid of 2 x 2 tiles of 240 x 240 px, 4 planned"):
+    for part in ("model dsva-base", "on cpu", "400 x 300 px of 1 m", "grid of 2 x 2 tiles of 240 x 240 px, 4 planned"):
         assert any(part in line for line in said), loud.stderr
     assert any("waiting for reads" in line for line in said) and any("s to write" in line for line in said)
     assert all(json.loads(line)["event"] for line in loud.stdout.splitlines())
@@ -242,7 +242,7 @@ def test_models_are_listed_and_shown(capsys):
     with pytest.raises(SystemExit) as exit_:
         main(["models", "list"])
     out = capsys.readouterr().out
-    assert exit_.value.code == 0 and out.startswith("dsva-base\t0.1.0\t") and "\ndsva-small\t" in out
+    assert exit_.value.code == 0 and out.startswith("dsva-base\t0.2.0\t") and "\ndsva-small\t" in out
     with pytest.raises(SystemExit):
         main(["models", "show", "dsva-small"])
     assert "[calibrator]" in capsys.readouterr().out

@@ -82,7 +82,7 @@ def test_a_file_overrides_names_everywhere(table, make_raster, tmp_path):
 
 def test_what_the_model_believes_can_be_printed_corrected_and_given_back(model, tmp_path, capsys):
     with pytest.raises(SystemExit):
-        main(["attributes", "solar farm", "--csv", "--device", "cpu"])
+        main(["attributes", "solar farm", "--csv", "--device", "cpu", "--model", "dsva-small"])
     printed = capsys.readouterr().out
     header, row = csv.reader(printed.splitlines())
     assert header == ["class", *model.attribute_names] and row[0] == "solar farm"

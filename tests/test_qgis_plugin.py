@@ -146,7 +146,7 @@ def test_child_has_nothing_of_qgis_in_its_environment(qgis, scene, tmp_path):
     for option in (
         "--bands=3,2,1", "--range=0,3000", "--overlap=0.5", "--gsd=0.75", "--batch-size=8", "--views=4",
         "--device=cuda:1",
-        "--crs=EPSG:25832", "--classes=a,b", "--model=dsva-small",
+        "--crs=EPSG:25832", "--classes=a,b", "--model=dsva-base",
     ):  # fmt: skip
         assert option in child["argv"]
     assert answer["warning"] == ["coarse scene"]

@@ -54,7 +54,7 @@ class FittingEncoder:
         threads: ModelThreads | None = None,
     ) -> None:
         self._model, self._warn, self._encode, self._threads = model, warn, encode or model.encode, threads
-        packed = model.card.shape.get("trunk_depth", 0) > 0
+        packed = "trunk_depth" in getattr(model.card, "shape", {})  # models of the user's own may say less
         self._most = step_of(model.card.input_px, packed=packed) if threads else None
         self.ahead = STEPS_AHEAD * threads.count * (self._most or 0) if threads else 0
 
