@@ -44,16 +44,16 @@ class VitTrunk(nn.Module):
         return cast(Tensor, self.vit.norm_pre(self.vit._pos_embed(self.vit.patch_embed(pixels))))
 
     def lower(self, pixels: Tensor) -> Tensor:
-        """Run what stays as CLIP has it, all blocks: pixels -> tokens, both as in `embed`."""
+        """Run what all folds share, all blocks: pixels -> tokens, both as in `embed`."""
         return cast(Tensor, self.vit.blocks(self.embed(pixels)))
 
     def upper(self, tokens: Tensor) -> list[Tensor]:
-        """Run what learns, the last norm: tokens, as `lower` gives them, to both maps."""
+        """Run what each fold trains, the last norm: tokens, as `lower` gives them, to both maps."""
         tokens = self.vit.norm(tokens)
         side = self.vit.patch_embed.grid_size[0]
         patches = tokens[:, 1:].transpose(1, 2).reshape(len(tokens), WIDTH, side, side)
         return [tokens[:, 0, :, None, None], patches]
 
     def upper_parameters(self) -> list[nn.Parameter]:
-        """List the parameters that learn."""
+        """List the parameters that each fold trains."""
         return list(self.vit.norm.parameters())
