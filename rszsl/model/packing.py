@@ -54,16 +54,8 @@ def unpack_groups(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         codes, steps = tensors[name + CODES], tensors[name + STEPS]
         if codes.shape[1] < steps.shape[1] * GROUP:
             codes = _apart(codes)
-        found[name] = _column_by_column(codes, steps)
+        found[name] = value_groups(codes.view(*steps.shape[:2], GROUP), steps).flatten(1)
     return found
-
-
-def _column_by_column(codes: Tensor, steps: Tensor) -> Tensor:
-    """Give the weights (R, C) that codes (R, C) stand for, laid out as ONNX Runtime wants them: column by column."""
-    rows, columns = codes.shape
-    turned = codes.T.contiguous().view(-1, GROUP, rows).float()
-    step, low = steps.float().permute(2, 1, 0).contiguous()[:, :, None]
-    return turned.mul_(step).add_(low).view(columns, rows).T
 
 
 def _apart(pairs: Tensor) -> Tensor:
